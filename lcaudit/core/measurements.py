@@ -1,0 +1,341 @@
+"""What was measured, free of torch: everything that rules, fixes and formats read.
+
+A :class:`Measurements` can be written as JSON and read back (:mod:`lcaudit.core.serial`), so a verdict
+or a page can be made again without the model or the data. The dataclasses below *are* the schema.
+Mappings are written in their own order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lcaudit.core.quantity import Quantity
+
+#: The percentiles at which condition numbers are reported, as keys of ``FactorSpectrum.condition_number``.
+PERCENTILES = ("50", "80", "90", "100")
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """One file that was read: base name, size in bytes, SHA-256 in hexadecimal."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedAccuracy:
+    """An accuracy that the checkpoint carries: the key it stood under and the value as a share of 1."""
+
+    key: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRecord:
+    """The file as a file: nothing here depends on the numbers inside.
+
+    Attributes:
+        name: base name of the file or folder.
+        container: ``safetensors``, ``safetensors-sharded``, ``torch-zip`` or ``torch-legacy``.
+        sha256: of the one file, or of the sorted lines ``sha256  name`` of several.
+        unwrapped: nestings and prefixes that were undone, in order, in words.
+        recorded: accuracy that the checkpoint records, if any.
+    """
+
+    name: str
+    container: str
+    sha256: str
+    files: tuple[FileRecord, ...]
+    unwrapped: tuple[str, ...] = ()
+    recorded: RecordedAccuracy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One step of identifying the network: which test, and what it said."""
+
+    step: str
+    says: str
+
+
+@dataclass(frozen=True, slots=True)
+class Normalisation:
+    """Per-channel ``(x − mean) / std`` applied to inputs scaled to [0, 1], and where it comes from."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRecord:
+    """Which network the weights were loaded into.
+
+    Attributes:
+        family: name of the family's file, or ``user`` for a factory the user named.
+        title: in words, e.g. ``ResNet-20 (CIFAR, option A shortcuts, width 16)``.
+        variant: what was read off the shapes (depth, widths, classes, …).
+        confidence: ``declared`` by the user, ``identified`` by keys and shapes, or ``assumed`` where
+            something that keys and shapes cannot show was taken by convention (see ``assumptions``).
+        assumptions: what leaves no trace in the file and was assumed, in words.
+        parameters: learned numbers in all (buffers excluded).
+        input_shape: shape of one input, without the batch.
+        classes: width of the output.
+        dtype: of the weights as stored.
+    """
+
+    family: str
+    title: str
+    variant: Mapping[str, str | int | bool]
+    confidence: Literal["declared", "identified", "assumed"]
+    evidence: tuple[Evidence, ...]
+    assumptions: tuple[str, ...]
+    parameters: int
+    input_shape: tuple[int, ...]
+    classes: int
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRecord:
+    """The data that was run through the network.
+
+    Attributes:
+        dataset: name of the data set, e.g. ``cifar10``, or the file's base name.
+        split: ``test``, ``train``, … or ``unknown``.
+        source: base name of the file or folder that was read.
+        sha256: of the content (pixels and labels in order), independent of the container.
+        available, samples: how many there are, how many were used.
+        indices: the chosen ones in order of use, e.g. ``"0-9,12"``; ``seed`` chose them.
+        labelled: whether labels were given.
+        classes: names or numbers of the classes, empty if unknown.
+        shape: of one sample as fed to the network.
+        preprocessing: what was done to each sample, in order, in words.
+    """
+
+    dataset: str
+    split: str
+    source: str
+    sha256: str
+    available: int
+    samples: int
+    indices: str
+    seed: int
+    labelled: bool
+    classes: tuple[str, ...]
+    shape: tuple[int, ...]
+    normalisation: Normalisation
+    preprocessing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeFit:
+    """How well the network does on the probe. ``None`` where labels are missing.
+
+    Attributes:
+        error: share of wrong predictions (top-1), with a Wilson interval.
+        loss: mean cross-entropy in nats against the given labels.
+        chance: error of the best constant guess on these labels.
+        entropy: mean entropy of the predictive distribution in nats; needs no labels.
+    """
+
+    error: Quantity | None
+    loss: Quantity | None
+    chance: float | None
+    entropy: Quantity
+
+
+@dataclass(frozen=True, slots=True)
+class FactorSpectrum:
+    """Eigenvalues of a second moment, summarised.
+
+    Attributes:
+        dimension: side of the matrix (all groups together for a grouped convolution).
+        zero: rows that are exactly zero (dead features): structural, never counted in a κ.
+        rank: eigenvalues above ``floor``.
+        floor: numerical floor, as a share of the largest eigenvalue.
+        largest: λmax. trace: sum of the eigenvalues.
+        condition_number: κ_p for p in ``PERCENTILES``: λmax / λ_⌈p·rank⌉, eigenvalues descending.
+        effective_rank: trace / λmax. entropy_rank: exp of the spectrum's entropy.
+        curve: at most 64 points (index from 1, eigenvalue) of the descending spectrum.
+    """
+
+    dimension: int
+    zero: int
+    rank: int
+    floor: float
+    largest: Quantity
+    trace: Quantity
+    condition_number: Mapping[str, Quantity]
+    effective_rank: float
+    entropy_rank: float
+    curve: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """The layer's input after a change, in closed form from the same moments.
+
+    Attributes:
+        change: ``centring`` or ``batch_norm`` (centre and scale each channel, γ = 1, β = 0).
+        condition_number: κ_p of the changed Σ_x. gain: κ_80 before / after, paired on the same samples.
+        exact: in words, what the closed form takes account of and what it does not.
+    """
+
+    change: str
+    condition_number: Mapping[str, Quantity]
+    gain: Quantity
+    curve: tuple[tuple[int, float], ...]
+    exact: str
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRecord:
+    """One audited layer, as wired.
+
+    Attributes:
+        name: path in the state dict. kind: name of the handler's file, e.g. ``linear``.
+        depth: place in order of execution, from 0.
+        parameters: learned numbers in the layer.
+        inputs, outputs: d_in (patch entries per group × groups for a convolution) and d_out.
+        groups: factor pairs. positions: rows per sample (pixels of the output, tokens; 1 for vectors).
+        geometry: in words, e.g. ``3×3, stride 2, padding 1``; empty for a plain linear layer.
+        reads: what produces its input: ``network input``, ``sum of branches`` (a residual stream),
+            ``normalisation``, ``layer`` (another layer, directly) or ``unknown``.
+        through: functions between producer and this layer, e.g. ``ReLU, average pooling``.
+        is_head: whether its output is the network's output.
+    """
+
+    name: str
+    kind: str
+    depth: int
+    parameters: int
+    inputs: int
+    outputs: int
+    groups: int
+    positions: int
+    geometry: str
+    reads: str
+    through: str
+    is_head: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSpectra:
+    """What one layer's moments say.
+
+    Attributes:
+        input: spectrum of Σ_x = E[x xᵀ] (uncentred). gradient: of Σ_g = E[g gᵀ].
+        centred: spectrum of C = Σ_x − μμᵀ.
+        fisher: of the Kronecker product Σ_x ⊗ Σ_g, κ_p over all products.
+        mean_energy: μᵀμ / tr Σ_x, the share of the input's energy that is its mean.
+        what_if: by change.
+        weight_norm: Frobenius norm ‖W‖; ``scaled_curvature``: λmax(F)·‖W‖², free of W's scale.
+        gradient_label: how Σ_g's labels were taken: ``expected, closed form`` or ``expected, one draw``.
+        enough_samples: smallest number of samples for which κ of Σ_x is judged (4 rows per dimension).
+    """
+
+    layer: LayerRecord
+    samples: int
+    input: FactorSpectrum
+    centred: FactorSpectrum
+    gradient: FactorSpectrum
+    fisher: FactorSpectrum
+    mean_energy: Quantity
+    what_if: Mapping[str, WhatIf]
+    weight_norm: float
+    scaled_curvature: Quantity
+    gradient_label: str
+    enough_samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchNormReplay:
+    """The probe's statistics at a batch-norm layer against its running ones.
+
+    Sampling noise of the probe is subtracted, so that a fitting probe of any size tends to 0.
+
+    Attributes:
+        mean_shift: root mean square over channels of |probe mean − running mean| / running σ.
+        variance_shift: root mean square over channels of |log(probe variance / running variance)|, nat.
+        channels: channels compared.
+    """
+
+    name: str
+    depth: int
+    channels: int
+    mean_shift: Quantity
+    variance_shift: Quantity
+
+
+@dataclass(frozen=True, slots=True)
+class NotAudited:
+    """A module with parameters that was not measured, and why."""
+
+    name: str
+    kind: str
+    parameters: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NonFinite:
+    """A stored tensor with NaN or infinite entries."""
+
+    name: str
+    entries: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the user asked for, after defaults."""
+
+    seed: int
+    samples: int
+    batch_size: int
+    dtype: str
+    device: str
+    fisher: str = "expected"
+    convention: str = "kfac"
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Where it ran."""
+
+    lcaudit: str
+    python: str
+    torch: str
+    numpy: str
+    platform: str
+    device: str
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measurements:
+    """One audit's numbers. ``layers`` are in order of execution."""
+
+    checkpoint: CheckpointRecord
+    network: NetworkRecord
+    probe: ProbeRecord
+    fit: ProbeFit | None
+    layers: tuple[LayerSpectra, ...]
+    batch_norms: tuple[BatchNormReplay, ...]
+    not_audited: tuple[NotAudited, ...]
+    non_finite: tuple[NonFinite, ...]
+    settings: Settings
+    environment: Environment
+    tensors: int = 0
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def coverage(self) -> float:
+        """Share of the network's parameters that sits in audited layers."""
+        audited = sum(spectra.layer.parameters for spectra in self.layers)
+        return audited / self.network.parameters if self.network.parameters else 0.0

@@ -1,0 +1,236 @@
+"""What a rule can say, and the report that collects it; free of torch.
+
+``Outcome = Pass | Fail | Undecided | Skip | Crash``. A check that did not run is never a pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lcaudit.core.measurements import Measurements
+from lcaudit.core.quantity import Quantity
+
+Severity = Literal["error", "warning", "info"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """The whole interval lies on the good side of the limit."""
+
+    layer: str
+    measured: Quantity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """The whole interval lies beyond the limit.
+
+    Attributes:
+        layer: state-dict path, or ``""`` for the whole model.
+        cause: fails of one rule that share a cause become one finding; ``""`` stands alone.
+        evidence: further facts, one sentence each.
+    """
+
+    layer: str
+    measured: Quantity
+    cause: str = ""
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """The limit lies inside the interval, or the number is not reliable."""
+
+    layer: str
+    measured: Quantity | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """The rule does not apply here."""
+
+    layer: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """The rule itself failed: nothing is known, and the audit is incomplete."""
+
+    layer: str
+    reason: str
+
+
+Outcome = Pass | Fail | Undecided | Skip | Crash
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A threshold with its unit and where it comes from."""
+
+    value: float
+    unit: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a fix does to one number.
+
+    Attributes:
+        metric: e.g. ``κ_80 of Σ_x``. gain: before / after.
+        basis: ``measured`` on the changed network, ``computed`` in closed form from the same moments,
+            or ``literature``.
+    """
+
+    layer: str
+    metric: str
+    before: Quantity
+    after: Quantity
+    gain: Quantity
+    basis: Literal["measured", "computed", "literature"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """A change of architecture that would mend a finding.
+
+    Attributes:
+        id: name of the fix's file. title: one imperative sentence.
+        applicability: ``safe`` (same function to rounding), ``unsafe`` (function changes or retraining
+            is needed) or ``display`` (advice).
+        how: what to do, in a few sentences. code: lines to paste, or ``""``.
+        cost: parameters, operations and retraining, in words.
+    """
+
+    id: str
+    title: str
+    applicability: Literal["safe", "unsafe", "display"]
+    layers: tuple[str, ...]
+    effects: tuple[Effect, ...]
+    how: str
+    code: str
+    cost: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to know, with everything needed to act on it.
+
+    Attributes:
+        id: ``CODE:layer`` or ``CODE:cause``, stable between runs.
+        kind: ``defect`` (a fact) or ``opportunity`` (an estimated gain).
+        measured: the figure judged; for several layers, the worst one.
+        layers: the layers it speaks of, in order of execution; empty for the whole model.
+    """
+
+    id: str
+    rule: str
+    severity: Severity
+    kind: Literal["defect", "opportunity"]
+    title: str
+    message: str
+    layers: tuple[str, ...]
+    measured: Quantity
+    limit: Limit
+    evidence: tuple[str, ...] = ()
+    fixes: tuple[Fix, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One rule on one layer (or on the whole model, ``layer == ""``): the full account."""
+
+    rule: str
+    layer: str
+    status: Literal["pass", "fail", "undecided", "skip", "crash"]
+    measured: Quantity | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule: a file in :mod:`lcaudit.rules` defines one as ``RULE``; its docstring is its manual page.
+
+    Attributes:
+        code: ``LC`` and three digits, never reused.
+        check: measurements → outcomes, one for each layer looked at.
+        tell: (fails with one cause, measurements) → (title, message) of their finding. Text from files
+            must pass ``display_name``.
+        fires, quiet, skips: builders of small measurements on which the rule fails, passes, and skips;
+            the contract tests run them.
+    """
+
+    code: str
+    name: str
+    summary: str
+    severity: Severity
+    kind: Literal["defect", "opportunity"]
+    limit: Limit
+    check: Callable[[Measurements], Sequence[Outcome]]
+    tell: Callable[[Sequence[Fail], Measurements], tuple[str, str]]
+    fires: Callable[[], Measurements]
+    quiet: Callable[[], Measurements]
+    skips: Callable[[], Measurements]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleRecord:
+    """A rule as a report carries it: enough to read the report without lcaudit."""
+
+    code: str
+    name: str
+    summary: str
+    severity: Severity
+    kind: Literal["defect", "opportunity"]
+    limit: Limit
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """The verdict that an exit code stands for.
+
+    Attributes:
+        verdict: ``pass`` (exit 0), ``fail`` (1) or ``incomplete`` (3).
+        reasons: why, one sentence each; empty for a plain pass.
+        counts: checks by status.
+    """
+
+    fail_on: Literal["error", "warning", "info", "never"]
+    min_coverage: float
+    coverage: float
+    verdict: Literal["pass", "fail", "incomplete"]
+    exit_code: int
+    reasons: tuple[str, ...]
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """When, and how long. The only part of a report that differs between identical runs."""
+
+    started_at: str
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The one result: every format is a rendering of it.
+
+    Attributes:
+        findings: ranked, worst first. checks: every rule × layer, passes included.
+        convention: the definitions behind the numbers, one sentence each.
+    """
+
+    schema_version: str
+    run: Run
+    gate: Gate
+    findings: tuple[Finding, ...]
+    checks: tuple[Check, ...]
+    rules: tuple[RuleRecord, ...]
+    convention: tuple[str, ...]
+    measurements: Measurements

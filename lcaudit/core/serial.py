@@ -1,0 +1,206 @@
+"""Dataclasses ↔ strict JSON, and the JSON Schema that follows from them.
+
+One description, the dataclass, gives writer, reader and schema, so the three cannot drift apart.
+JSON has no NaN or infinity: a non-finite float is written as ``{"nonfinite": "nan" | "inf" | "-inf"}``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from lcaudit.core.errors import MalformedInput
+
+T = TypeVar("T")
+#: Deeper nesting than a report ever has; a deeper file is refused before Python's recursion limit.
+MOST_DEPTH = 64
+
+
+def dumps(value: Any) -> str:
+    """``value`` (a dataclass) as indented UTF-8 JSON text with a trailing newline."""
+    return json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+
+
+def plain(value: Any) -> Any:
+    """A dataclass as dicts, lists and scalars that JSON can hold."""
+    if dataclasses.is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"nonfinite": "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"}
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    assert value is None or isinstance(value, (bool, int, float)), f"not serialisable: {type(value)}"
+    return value
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Strict JSON: no NaN literals, no duplicate keys, bounded depth.
+
+    Raises:
+        MalformedInput: what is wrong with the text.
+    """
+
+    def refuse(token: str) -> Any:
+        raise ValueError(f"{token} is not JSON")
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        seen = dict(pairs)
+        if len(seen) != len(pairs):
+            raise ValueError("a key appears twice")
+        return seen
+
+    try:
+        return json.loads(text, parse_constant=refuse, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise MalformedInput(f"not valid JSON: {reason}") from None
+
+
+def load(kind: type[T], data: Any) -> T:
+    """Build ``kind`` (a dataclass) from what :func:`parse_json` returned. Unknown keys are ignored.
+
+    Raises:
+        MalformedInput: the path of the first value that does not fit.
+    """
+    return _read(kind, data, "report")
+
+
+def _read(kind: Any, data: Any, where: str) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        options = [option for option in arguments if option is not type(None)]
+        if data is None and len(options) < len(arguments):
+            return None
+        if len(options) == 1:
+            return _read(options[0], data, where)
+        for option in options:  # scalars only
+            if _scalar(option, data) is not _MISSING:
+                return _scalar(option, data)
+        raise _misfit(where, kind, data)
+    if origin is Literal:
+        if data in arguments:
+            return data
+        raise _misfit(where, kind, data)
+    if origin is tuple:
+        if not isinstance(data, list):
+            raise _misfit(where, kind, data)
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return tuple(_read(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(data))
+        if len(data) != len(arguments):
+            raise _misfit(where, kind, data)
+        return tuple(_read(a, item, f"{where}[{i}]") for i, (a, item) in enumerate(zip(arguments, data, strict=True)))
+    if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(data, dict):
+            raise _misfit(where, kind, data)
+        return {key: _read(arguments[1], item, f"{where}.{key}") for key, item in data.items()}
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(data, dict):
+            raise _misfit(where, kind, data)
+        hints, values = get_type_hints(kind), {}
+        for field in dataclasses.fields(kind):
+            if field.name in data:
+                values[field.name] = _read(hints[field.name], data[field.name], f"{where}.{field.name}")
+            elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+                raise MalformedInput(f"{where}.{field.name} is missing")
+        return kind(**values)
+    value = _scalar(kind, data)
+    if value is _MISSING:
+        raise _misfit(where, kind, data)
+    return value
+
+
+_MISSING = object()
+_NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+def _scalar(kind: Any, data: Any) -> Any:
+    if kind is float:
+        if isinstance(data, dict) and data.get("nonfinite") in _NON_FINITE:
+            return _NON_FINITE[data["nonfinite"]]
+        return float(data) if isinstance(data, (int, float)) and not isinstance(data, bool) else _MISSING
+    if kind is int:
+        return data if isinstance(data, int) and not isinstance(data, bool) else _MISSING
+    return data if isinstance(data, kind) else _MISSING
+
+
+def _misfit(where: str, kind: Any, data: Any) -> MalformedInput:
+    expected = getattr(kind, "__name__", str(kind))
+    return MalformedInput(f"{where} holds {type(data).__name__}, expected {expected}")
+
+
+def schema(kind: type, identifier: str, title: str) -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a dataclass and everything below it."""
+    definitions: dict[str, Any] = {}
+    root = _schema(kind, definitions)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": identifier,
+        "title": title,
+        **root,
+        "$defs": dict(sorted(definitions.items())),
+    }
+
+
+_SCALARS: dict[Any, dict[str, Any]] = {
+    str: {"type": "string"},
+    int: {"type": "integer"},
+    bool: {"type": "boolean"},
+    type(None): {"type": "null"},
+    float: {"$ref": "#/$defs/number"},
+}
+_NUMBER = {
+    "description": "A finite number, or an object that names a non-finite one.",
+    "anyOf": [
+        {"type": "number"},
+        {
+            "type": "object",
+            "properties": {"nonfinite": {"enum": ["nan", "inf", "-inf"]}},
+            "required": ["nonfinite"],
+            "additionalProperties": False,
+        },
+    ],
+}
+
+
+def _schema(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return {"anyOf": [_schema(option, definitions) for option in arguments]}
+    if origin is Literal:
+        return {"enum": list(arguments)}
+    if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
+        return {"type": "array", "items": _schema(arguments[0], definitions)}
+    if origin is tuple:
+        items = [_schema(argument, definitions) for argument in arguments]
+        return {"type": "array", "prefixItems": items, "minItems": len(items), "maxItems": len(items)}
+    if origin is not None and issubclass(origin, Mapping):
+        return {"type": "object", "additionalProperties": _schema(arguments[1], definitions)}
+    if dataclasses.is_dataclass(kind):
+        if kind.__name__ not in definitions:
+            definitions[kind.__name__] = {}
+            hints = typing.get_type_hints(kind)
+            fields = dataclasses.fields(kind)
+            required = [
+                field.name
+                for field in fields
+                if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+            ]
+            definitions[kind.__name__] = {
+                "description": " ".join((kind.__doc__ or "").split("\n\n")[0].split()),
+                "type": "object",
+                "properties": {field.name: _schema(hints[field.name], definitions) for field in fields},
+                "required": required,
+            }
+        return {"$ref": f"#/$defs/{kind.__name__}"}
+    if kind is float:
+        definitions["number"] = _NUMBER
+    return dict(_SCALARS[kind])

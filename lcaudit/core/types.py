@@ -1,0 +1,147 @@
+"""What the measuring stages hand to each other; holds tensors, unlike :mod:`lcaudit.core.measurements`.
+
+Frozen is shallow: by convention no tensor is written after construction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from lcaudit.core.measurements import (
+    BatchNormReplay,
+    CheckpointRecord,
+    Evidence,
+    LayerRecord,
+    NetworkRecord,
+    NonFinite,
+    Normalisation,
+    NotAudited,
+    ProbeFit,
+    ProbeRecord,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """An opened checkpoint: ``tensors`` by state-dict key, nesting and prefixes undone."""
+
+    record: CheckpointRecord
+    tensors: Mapping[str, torch.Tensor]
+    non_finite: tuple[NonFinite, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A family recognised its own: what :mod:`lcaudit.architectures` families return.
+
+    Attributes:
+        variant: what was read off names and shapes; ``build(variant)`` makes the network.
+        normalisation: by data set name, what this family's public training code does to inputs in [0, 1].
+        rename: state-dict key of the file → key of the built module; identity where absent.
+    """
+
+    variant: Mapping[str, str | int | bool]
+    title: str
+    input_shape: tuple[int, ...]
+    classes: int
+    evidence: tuple[Evidence, ...]
+    assumptions: tuple[str, ...] = ()
+    normalisation: Mapping[str, Normalisation] = field(default_factory=dict)
+    rename: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One architecture family: a file in :mod:`lcaudit.architectures` defines one as ``FAMILY``.
+
+    Attributes:
+        match: shapes by key → a match, or ``None`` if these are not this family's tensors.
+        title: in words, for listings.
+        match: shapes by key → a match, or ``None`` if these are not this family's tensors.
+        build: variant → module on the CPU, its parameters to be overwritten; never runs a forward pass.
+    """
+
+    title: str
+    match: Callable[[Mapping[str, tuple[int, ...]]], Match | None]
+    build: Callable[[Mapping[str, str | int | bool]], torch.nn.Module]
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The network with the checkpoint's weights in it, in eval mode, on the CPU."""
+
+    record: NetworkRecord
+    module: torch.nn.Module
+    normalisation: Mapping[str, Normalisation]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """The chosen samples. ``batch(start, stop)`` gives inputs [b, …] as the network wants them.
+
+    Attributes:
+        batch: positions in order of use → float32 tensor, normalised; reads lazily where it can.
+        labels: int64 [samples] in order of use, or ``None``.
+        keys: int64 [samples], the index of each sample in its data set: seeds its label draw.
+    """
+
+    record: ProbeRecord
+    batch: Callable[[int, int], torch.Tensor]
+    labels: np.ndarray | None
+    keys: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class InputMoments:
+    """Sums over the rows of a layer's input, kept apart for each group of samples.
+
+    With G sample groups, K channel groups (1 unless a grouped convolution), d entries per row and
+    T taps (positions of the kernel; 1 for a linear layer):
+
+    Attributes:
+        second: float64 [G, K, d, d], Σ x xᵀ over rows.
+        cross: float64 [G, K, d, T], Σ x_i s_t, where s_t is 1 where tap t lies inside the input and 0
+            where it lies in zero padding; for a linear layer Σ x.
+        overlap: float64 [T, T], Σ s_t s_u over the positions of *one* sample.
+        tap: int64 [d], the tap of each entry; channel: int64 [d], its channel within the group.
+        channel_sum, channel_square: float64 [G, K, c], Σ x and Σ x² over every element of the channel.
+        rows: int64 [G] rows summed; elements: int64 [G] elements per channel summed.
+    """
+
+    second: torch.Tensor
+    cross: torch.Tensor
+    overlap: torch.Tensor
+    tap: torch.Tensor
+    channel: torch.Tensor
+    channel_sum: torch.Tensor
+    channel_square: torch.Tensor
+    rows: torch.Tensor
+    elements: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class LayerMoments:
+    """Everything measured at one layer. ``gradient``: float64 [G, K, o, o], Σ g gᵀ over rows, each
+    sample's own loss; ``samples``: int64 [G]."""
+
+    layer: LayerRecord
+    inputs: InputMoments
+    gradient: torch.Tensor
+    gradient_label: str
+    samples: torch.Tensor
+    weight_norm: float
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """The result of one measuring run."""
+
+    layers: tuple[LayerMoments, ...]
+    batch_norms: tuple[BatchNormReplay, ...]
+    fit: ProbeFit
+    not_audited: tuple[NotAudited, ...]
+    notes: tuple[str, ...] = ()

@@ -106,7 +106,7 @@ class InputMoments:
         second: float64 [G, K, d, d], Σ x xᵀ over rows.
         cross: float64 [G, K, d, T], Σ x_i s_t, where s_t is 1 where tap t lies inside the input and 0
             where it lies in zero padding; for a linear layer Σ x.
-        overlap: float64 [T, T], Σ s_t s_u over the positions of *one* sample.
+        overlap: float64 [T, T], E[s_t s_u] over positions (the same for every sample).
         tap: int64 [d], the tap of each entry; channel: int64 [d], its channel within the group.
         channel_sum, channel_square: float64 [G, K, c], Σ x and Σ x² over every element of the channel.
         rows: int64 [G] rows summed; elements: int64 [G] elements per channel summed.

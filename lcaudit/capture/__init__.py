@@ -1,0 +1,5 @@
+"""The measuring stage: one forward and backward run over the probe, moments of every layer."""
+
+from lcaudit.capture.run import measure
+
+__all__ = ["measure"]

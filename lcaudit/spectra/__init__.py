@@ -1,0 +1,5 @@
+"""From moments to eigenvalues, condition numbers, intervals and what-ifs."""
+
+from lcaudit.spectra.analyse import analyse
+
+__all__ = ["analyse"]

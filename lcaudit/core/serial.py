@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -124,9 +125,11 @@ _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 def _scalar(kind: Any, data: Any) -> Any:
     if kind is float:
-        if isinstance(data, dict) and data.get("nonfinite") in _NON_FINITE:
-            return _NON_FINITE[data["nonfinite"]]
-        return float(data) if isinstance(data, (int, float)) and not isinstance(data, bool) else _MISSING
+        if isinstance(data, dict):
+            name = data.get("nonfinite")
+            return _NON_FINITE.get(name, _MISSING) if isinstance(name, str) else _MISSING
+        number = isinstance(data, (int, float)) and not isinstance(data, bool)
+        return float(data) if number and abs(data) <= sys.float_info.max else _MISSING
     if kind is int:
         return data if isinstance(data, int) and not isinstance(data, bool) else _MISSING
     return data if isinstance(data, kind) else _MISSING

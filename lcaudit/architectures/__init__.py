@@ -1,0 +1,38 @@
+"""What network is it: names and shapes of the tensors, or the user's own word, become a module."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # listing the families must not load torch
+    from lcaudit.core.types import Checkpoint, Network
+
+
+def resolve(checkpoint: Checkpoint, arch: str | None = None) -> Network:
+    """Find the network that the checkpoint's tensors belong to and put them into it.
+
+    Nothing is guessed past what the tensors show: a network is returned only if it uses every stored
+    tensor and lacks none (batch-norm counters apart, which inference never reads). What names and
+    shapes cannot show is listed in ``record.assumptions``.
+
+    Args:
+        checkpoint: names and tensors, wrappers already undone.
+        arch: ``file.py:factory`` runs that file and calls the factory without arguments; it must
+            return an ``nn.Module``. The name of a family considers that family alone. ``None``
+            considers every family.
+
+    Returns:
+        The module in eval mode, on the CPU, without gradients: float64 if any stored number is
+        float64, else float32. In ``record.input_shape`` a 0 stands for any size, ``()`` for
+        "whatever the probe has", and a single number n for samples of n numbers in any shape, which
+        the network flattens itself. ``record.classes`` is 0 where the width of the output is unknown.
+
+    Raises:
+        UsageError: ``arch`` names neither a family nor a factory, or the user's file failed.
+        UnknownArchitecture: no family, or not the one named, has exactly these tensors.
+        AmbiguousArchitecture: several families have them and compute different functions.
+        MalformedInput: a tensor cannot be loaded without changing its numbers.
+    """
+    from lcaudit.architectures._resolver import resolve_checkpoint
+
+    return resolve_checkpoint(checkpoint, arch)

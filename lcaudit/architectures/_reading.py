@@ -1,0 +1,118 @@
+"""What families share: reading numbers off shapes, and saying why tensors are not theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from lcaudit.core.text import count, display_name, one_line
+from lcaudit.core.types import Match
+
+Shapes = Mapping[str, tuple[int, ...]]
+#: Step name of a piece of evidence that lowers the confidence to ``assumed``: public code exists that
+#: writes the same names and shapes and computes another function.
+RIVAL = "rival"
+#: Key ending of batch norm's step counter, which inference never reads.
+COUNTER = "num_batches_tracked"
+#: Largest side of a tensor that is looked at: products of four sides still fit 64 bits.
+MOST_SIDE = 1 << 24
+
+
+class Unlike(Exception):
+    """These tensors are not this family's.
+
+    Attributes:
+        reason: what was expected and what was seen, for the end of a sentence.
+        close: tensors that did look like the family's, to find the nearest family.
+    """
+
+    def __init__(self, reason: str, close: int = 0) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.close = close
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A family's ``match``: ``read`` returns a match or raises :class:`Unlike`.
+
+    ``why_not`` says what was missing, for the message that no network fits.
+    """
+
+    read: Callable[[Shapes], Match]
+
+    def __call__(self, shapes: Shapes) -> Match | None:
+        try:
+            return self._read(shapes)
+        except Unlike:
+            return None
+
+    def why_not(self, shapes: Shapes) -> Unlike | None:
+        try:
+            self._read(shapes)
+        except Unlike as reason:
+            return reason
+        return None
+
+    def _read(self, shapes: Shapes) -> Match:
+        for key, shape in shapes.items():
+            if any(not 0 < length <= MOST_SIDE for length in shape):
+                raise Unlike(f"{display_name(key)} has the shape {show(shape)}")
+        return self.read({key: shape for key, shape in shapes.items() if not key.endswith(COUNTER)})
+
+
+def show(shape: tuple[int, ...]) -> str:
+    """``(64, 16, 3, 3)`` → ``64×16×3×3``; a scalar has no shape to show."""
+    return "×".join(map(str, shape)) or "scalar"
+
+
+def side(shapes: Shapes, key: str, axis: int, rank: int) -> int:
+    """One side of the tensor at ``key``, which must have ``rank`` sides."""
+    if key not in shapes:
+        raise Unlike(f"{display_name(key)} is missing")
+    if len(shapes[key]) != rank:
+        raise Unlike(f"{display_name(key)} has the shape {show(shapes[key])}, not {rank} sides")
+    return shapes[key][axis]
+
+
+def indices(shapes: Shapes, prefix: str) -> list[int]:
+    """The numbers N of keys ``prefix`` + ``N.…``, ascending; keys without a plain number are passed over."""
+    found = set()
+    for key in shapes:
+        if key.startswith(prefix):
+            number = key[len(prefix) :].split(".", 1)[0]
+            if number.isascii() and number.isdigit() and len(number) <= 6 and str(int(number)) == number:
+                found.add(int(number))
+    return sorted(found)
+
+
+def fit(build: Callable[[], torch.nn.Module], shapes: Shapes) -> None:
+    """Raise :class:`Unlike` unless the network has exactly these tensors. Allocates none of them."""
+    with torch.device("meta"):
+        expected = {key: tuple(value.shape) for key, value in build().state_dict().items() if not key.endswith(COUNTER)}
+    differences = compare(expected, shapes)
+    if differences:
+        shared = sum(shapes.get(key) == shape for key, shape in expected.items())
+        raise Unlike("; ".join(differences), shared)
+
+
+def compare(expected: Shapes, seen: Shapes) -> list[str]:
+    """What keeps ``seen`` from being ``expected``, in words; empty if nothing does."""
+    missing = [key for key in expected if key not in seen]
+    extra = [key for key in seen if key not in expected]
+    misfit = [
+        f"{display_name(key, 80)} is {show(seen[key])}, expected {show(shape)}"
+        for key, shape in expected.items()
+        if key in seen and seen[key] != shape
+    ]
+    differences = []
+    if missing:
+        differences.append(f"{count(len(missing), 'tensor')} missing ({one_line(missing, 3)})")
+    if extra:
+        differences.append(f"{count(len(extra), 'tensor')} with no place ({one_line(extra, 3)})")
+    if misfit:
+        more = f" and {len(misfit) - 2} more shapes differ" if len(misfit) > 2 else ""
+        differences.append("; ".join(misfit[:2]) + more)
+    return differences

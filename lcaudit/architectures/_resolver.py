@@ -1,0 +1,123 @@
+"""The order in which a network is looked for, and what is said when none or several are found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from lcaudit.architectures import _strict, _user
+from lcaudit.architectures._reading import COUNTER, RIVAL, Reader
+from lcaudit.core import plugins
+from lcaudit.core.errors import AmbiguousArchitecture, MalformedInput, UnknownArchitecture, UsageError
+from lcaudit.core.measurements import Evidence, NetworkRecord
+from lcaudit.core.text import count, display_name, one_line
+from lcaudit.core.types import Checkpoint, Family, Match, Network
+
+_PACKAGE = "lcaudit.architectures"
+_FACTORY_HINT = "pass --arch file.py:factory, where factory() returns the nn.Module that the weights were saved from"
+
+
+def resolve_checkpoint(checkpoint: Checkpoint, arch: str | None) -> Network:
+    """See :func:`lcaudit.architectures.resolve`."""
+    if not checkpoint.tensors:
+        raise MalformedInput(f"{display_name(checkpoint.record.name)} holds no tensors")
+    _strict.check_stored(checkpoint.tensors)
+    if arch is not None and arch not in plugins.names(_PACKAGE):
+        return _declared(checkpoint, arch)
+    family, match, confidence = _identify(checkpoint, arch)
+    with torch.device("meta"):
+        module = plugins.load(_PACKAGE, family, "FAMILY").build(match.variant)
+    loaded = _strict.load(module, checkpoint.tensors, match.rename or {}, match.title)
+    record = NetworkRecord(
+        family=family,
+        title=match.title,
+        variant=match.variant,
+        confidence=confidence,
+        evidence=(_tensors(checkpoint), *match.evidence, *loaded),
+        assumptions=match.assumptions,
+        parameters=_parameters(module),
+        input_shape=match.input_shape,
+        classes=match.classes,
+        dtype=_strict.stored_dtype(checkpoint.tensors),
+    )
+    return Network(record, module, match.normalisation)
+
+
+def _declared(checkpoint: Checkpoint, arch: str) -> Network:
+    path, _, factory = arch.rpartition(":")
+    if not path or not factory:
+        raise UsageError(
+            f"--arch {display_name(arch)} is neither a family nor file.py:factory",
+            f"families: {', '.join(plugins.names(_PACKAGE))}; or {_FACTORY_HINT}",
+        )
+    module, input_shape, classes = _user.build(Path(path), factory)
+    title = f"{display_name(factory)} in {display_name(Path(path).name)}"
+    evidence = Evidence("declared", f"ran the user's file {display_name(Path(path).name)} and called {title}")
+    loaded = _strict.load(module, checkpoint.tensors, {}, title)
+    record = NetworkRecord(
+        family="user",
+        title=title,
+        variant={"class": type(module).__name__, "factory": factory},
+        confidence="declared",
+        evidence=(_tensors(checkpoint), evidence, *loaded),
+        assumptions=(),
+        parameters=_parameters(module),
+        input_shape=input_shape,
+        classes=classes,
+        dtype=_strict.stored_dtype(checkpoint.tensors),
+    )
+    return Network(record, module, {})
+
+
+def _identify(
+    checkpoint: Checkpoint, wanted: str | None
+) -> tuple[str, Match, Literal["declared", "identified", "assumed"]]:
+    """The one family that has these tensors, or the one the user wants."""
+    shapes = {key: tuple(tensor.shape) for key, tensor in checkpoint.tensors.items()}
+    families: dict[str, Family] = {
+        name: plugins.load(_PACKAGE, name, "FAMILY") for name in ([wanted] if wanted else plugins.names(_PACKAGE))
+    }
+    matches = {name: match for name, family in families.items() if (match := family.match(shapes))}
+    if not matches:
+        raise _unknown(families, shapes, wanted)
+    if len(matches) > 1:
+        candidates = "; ".join(f"{name}: {match.title}" for name, match in matches.items())
+        raise AmbiguousArchitecture(
+            f"{len(matches)} networks that compute different functions have exactly these tensors: {candidates}",
+            f"choose with {' or '.join(f'--arch {name}' for name in matches)}, or pass --arch file.py:factory",
+        )
+    ((name, match),) = matches.items()
+    if any(evidence.step == RIVAL for evidence in match.evidence):
+        return name, match, "assumed"
+    return name, match, "declared" if wanted else "identified"
+
+
+def _unknown(
+    families: Mapping[str, Family], shapes: Mapping[str, tuple[int, ...]], wanted: str | None
+) -> UnknownArchitecture:
+    """What was seen, and what the nearest family lacked."""
+    reasons = {
+        name: reason
+        for name, family in families.items()
+        if isinstance(family.match, Reader) and (reason := family.match.why_not(shapes))
+    }
+    seen = f"{count(len(shapes), 'tensor')} ({one_line(list(shapes), 3)})"
+    message = f"not the family {wanted}: {seen}" if wanted else f"no known network has these {seen}"
+    nearest = max(reasons, key=lambda name: reasons[name].close, default="")
+    if nearest and (wanted or reasons[nearest].close):
+        message += f"; nearest is {nearest}, but {reasons[nearest].reason}"
+    return UnknownArchitecture(message, _FACTORY_HINT)
+
+
+def _tensors(checkpoint: Checkpoint) -> Evidence:
+    tensors = {key: tensor for key, tensor in checkpoint.tensors.items() if not key.endswith(COUNTER)}
+    numbers = sum(tensor.numel() for tensor in tensors.values())
+    kind = _strict.stored_dtype(tensors)
+    return Evidence("tensors", f"{count(len(tensors), 'tensor')}, {count(numbers, 'number')}, {kind}")
+
+
+def _parameters(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,140 @@
+"""The probe: which data is run through the network, and what is done to it first.
+
+One file for each kind of source (``SOURCE``) and each data set with a name (``DATASET``); the folder is
+the registry. Everything after reading is shared: choosing, arranging, scaling, normalising.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lcaudit.core.errors import ProbeUnavailable
+from lcaudit.core.measurements import ProbeRecord
+from lcaudit.core.text import display_name, one_line
+from lcaudit.probes._arrays import check_classes
+from lcaudit.probes._contract import Pixels, Samples
+from lcaudit.probes._layout import Layout, fit
+from lcaudit.probes._resolve import datasets, find, recognise
+from lcaudit.probes._scale import normalisation, scaling
+from lcaudit.probes._select import choose, ranges
+
+if TYPE_CHECKING:  # the shipped digits are of use without torch
+    from lcaudit.core.types import Network, Probe
+
+__all__ = ["datasets", "open_probe"]
+
+
+def open_probe(
+    data: str,
+    network: Network,
+    *,
+    root: Path | None,
+    split: str | None,
+    samples: int | None,
+    seed: int,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+) -> Probe:
+    """Open the data, choose samples and prepare them for ``network``.
+
+    Args:
+        data: name of a data set, or path of a file or of a folder of images.
+        network: its input shape, number of classes and known normalisations are used.
+        root: folder in which named data sets are looked for first.
+        split: ``test``, ``train``, …; ``None`` takes ``test`` of a named data set, and what the name of a
+            file or folder says.
+        samples: how many to use; ``None`` for all, at most 5000.
+        seed: of the permutation that chooses and orders them.
+        mean, std: per channel, on inputs in [0, 1]; both or neither; one value or one for each channel.
+
+    Returns:
+        A probe whose ``batch`` converts only the samples asked for.
+
+    Raises:
+        ProbeUnavailable: no such data, or data that does not fit the network.
+        UsageError: arguments that contradict each other.
+        MalformedInput, LimitExceeded, UnsafeCheckpoint: the file is damaged, too large, or wants code to run.
+        EnvironmentFailure: a file cannot be read, or Pillow is missing.
+    """
+    found, dataset, path, notes = find(data, root, split)
+    classes = network.record.classes
+    if found.labels is not None:
+        if path is not None and path.is_dir() and not dataset:
+            _check_folders(found, classes)
+        check_classes(found.labels, classes, found.source)
+    positions, order = choose(found.count, samples, seed)
+    pixels = found.pixels(positions, network.record.input_shape)
+    recognised = f"data set {dataset} by name" if path is None else "".join(notes)
+    if not dataset and path is not None:
+        dataset, recognised = recognise(path, found, pixels.shape)
+        notes = (recognised,) if dataset else ()
+    known = datasets().get(dataset)
+    if known and found.labels is not None and len(known.classes) != classes:
+        raise ProbeUnavailable(
+            f"{dataset} has {len(known.classes)} classes, the network has {classes} outputs",
+            "pass the data set that the network was trained for to --data",
+        )
+    layout = fit(pixels.shape, pixels.axes, network.record.input_shape)
+    scale = scaling(pixels, known.scale if known else None)
+    chosen = normalisation(
+        mean,
+        std,
+        layout.channels,
+        scale.unit,
+        dataset,
+        recognised,
+        network.normalisation,
+        known.normalisation if known else None,
+    )
+    identity = set(chosen.mean) == {0.0} and set(chosen.std) == {1.0}
+    done = "not normalised" if identity else "normalised: (x − mean) / std for each channel"
+    record = ProbeRecord(
+        dataset=dataset or found.source,
+        split=found.split,
+        source=found.source,
+        sha256=found.sha256,
+        available=found.count,
+        samples=len(pixels.positions),
+        indices=ranges(pixels.positions),
+        seed=seed,
+        labelled=found.labels is not None,
+        classes=found.classes or (known.classes if known else ()),
+        shape=layout.shape,
+        normalisation=chosen,
+        preprocessing=(*notes, *found.notes, *order, *pixels.notes, *layout.words, scale.words, done),
+    )
+    return _probe(record, pixels, found, layout, scale.divisor)
+
+
+def _check_folders(found: Samples, classes: int) -> None:
+    if len(found.classes) != classes:
+        raise ProbeUnavailable(
+            f"{display_name(found.source)} has {len(found.classes)} class folders ({one_line(found.classes, 12)}), "
+            f"the network has {classes} outputs",
+            "use one folder for each class, or a flat folder of images to measure without labels",
+        )
+
+
+def _probe(record: ProbeRecord, pixels: Pixels, found: Samples, layout: Layout, divisor: float) -> Probe:
+    import torch
+
+    from lcaudit.core.types import Probe
+
+    positions = pixels.positions
+    assert len(positions) >= 2, "at most 1 % of at least 2 images can have been left out"
+    mean, std = (np.asarray(values, np.float32) for values in (record.normalisation.mean, record.normalisation.std))
+
+    def batch(start: int, stop: int) -> torch.Tensor:
+        assert 0 <= start < stop <= len(positions), f"no samples {start} to {stop}"
+        values = np.array(layout.arrange(pixels.read(positions[start:stop])), np.float32, order="C")
+        axes = (-1, 1, 1) if values.ndim == 4 else (-1,)
+        values /= np.float32(divisor)
+        values -= mean.reshape(axes)
+        values /= std.reshape(axes)
+        return torch.from_numpy(values.reshape(len(values), *record.shape))
+
+    labels = None if found.labels is None else found.labels[positions]
+    return Probe(record=record, batch=batch, labels=labels, keys=positions)

@@ -1,0 +1,171 @@
+"""From named arrays to samples: which is the images, which the labels, and are they sound."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from lcaudit.core.errors import ProbeUnavailable, UsageError
+from lcaudit.core.text import display_name, one_line
+from lcaudit.probes._contract import Axes, Pixels, Samples
+from lcaudit.probes._files import named_split
+
+_IMAGES = ("images", "x", "inputs")
+_LABELS = ("labels", "y", "targets")
+_SPLITS = ("test", "val", "train")
+_BLOCK = 2**24
+
+
+def choose(keys: Iterable[str], split: str | None, name: str) -> tuple[str, str | None, str]:
+    """(key of the images, key of the labels or ``None``, split or ``unknown``).
+
+    ``images``, ``x`` or ``inputs`` with ``labels``, ``y`` or ``targets``; or each followed by ``_test``,
+    ``_val`` or ``_train``, of which ``split`` takes its own and otherwise the first there is.
+
+    Raises:
+        ProbeUnavailable: none of these, or several.
+    """
+    keys = list(keys)
+    wanted = (split,) if split in _SPLITS else _SPLITS
+    for ending, said in (("", named_split(name)), *((f"_{part}", part) for part in wanted)):
+        images = [key for key in keys if key in tuple(stem + ending for stem in _IMAGES)]
+        labels = [key for key in keys if key in tuple(stem + ending for stem in _LABELS)]
+        if len(images) > 1 or len(labels) > 1:
+            raise ProbeUnavailable(
+                f"{display_name(name)} holds {one_line(images + labels)}: which are the images and labels is not clear",
+                "keep one array named images and one named labels",
+            )
+        if images:
+            return images[0], labels[0] if labels else None, said
+    raise ProbeUnavailable(
+        f"{display_name(name)} holds {one_line(keys) or 'nothing'}, expected an array named images, x or inputs"
+        + (f" (or with _{split} after it)" if split else ""),
+        "save the arrays as images and labels",
+    )
+
+
+def samples(
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    path: Path,
+    split: str,
+    asked: str | None,
+    axes: Axes = "unknown",
+    classes: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
+) -> Samples:
+    """Check arrays that were read, and wrap them. ``split``: what the file says; ``asked``: ``--split``.
+
+    Raises:
+        ProbeUnavailable: NaN or infinite pixels, or labels that are no class numbers.
+        UsageError: file and ``--split`` contradict each other.
+    """
+    if images.ndim < 2 or not images.size:
+        raise ProbeUnavailable(
+            f"{display_name(path.name)}: images have shape {images.shape}, expected samples first and none empty",
+            "save images as N × height × width × channels",
+        )
+    low, high, whole = _range(images, path.name)
+    checked = None if labels is None else _labels(labels, len(images), path.name)
+    digest = hashlib.sha256(f"{images.dtype.newbyteorder('<').str} {images.shape}\n".encode())
+    for block in _blocks(images):
+        digest.update(np.ascontiguousarray(block, block.dtype.newbyteorder("<")).reshape(-1).view(np.uint8))
+    digest.update(b"unlabelled" if checked is None else checked.astype("<i8").tobytes())
+
+    def pixels(positions: np.ndarray, wanted: tuple[int, ...]) -> Pixels:
+        return Pixels(positions, images.shape[1:], axes, images.__getitem__, images.dtype.kind, low, high, whole)
+
+    return Samples(
+        source=path.name,
+        count=len(images),
+        labels=checked,
+        classes=classes,
+        split=agreed_split(split, asked, path.name),
+        sha256=digest.hexdigest(),
+        shape=images.shape[1:],
+        pixels=pixels,
+        notes=notes,
+    )
+
+
+def agreed_split(said: str, asked: str | None, name: str) -> str:
+    """What file and user say together about the split.
+
+    Raises:
+        UsageError: they contradict each other.
+    """
+    if asked and said not in ("unknown", asked):
+        raise UsageError(
+            f"--split {display_name(asked, 40)}, but {display_name(name)} says {said}", f"pass --split {said}, or none"
+        )
+    return asked or said
+
+
+def _blocks(array: np.ndarray) -> Iterator[np.ndarray]:
+    rows = max(1, _BLOCK // max(1, array[:1].nbytes))
+    return (array[start : start + rows] for start in range(0, len(array), rows))
+
+
+def _range(images: np.ndarray, name: str) -> tuple[float, float, bool]:
+    """(smallest, largest, whether all are whole numbers), block by block."""
+    low, high, whole, first = np.inf, -np.inf, True, 0
+    for block in _blocks(images):
+        if images.dtype.kind == "f":
+            bad = ~(np.abs(block) <= np.finfo(np.float32).max)
+            if bad.any():
+                place = np.argwhere(bad)[0]
+                value = float(block[tuple(place)])
+                raise ProbeUnavailable(
+                    f"{display_name(name)}: image {first + int(place[0])} holds {value:g}, expected finite pixels",
+                    "remove the damaged samples",
+                )
+            whole = whole and bool((block == np.floor(block)).all())
+        low, high, first = min(low, float(block.min())), max(high, float(block.max())), first + len(block)
+    return low, high, whole
+
+
+def _labels(labels: np.ndarray, count: int, name: str) -> np.ndarray:
+    shown = display_name(name)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]  # keras stores a column
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        what = "one row for each sample (one-hot?)" if labels.ndim == 2 else f"shape {labels.shape}"
+        raise ProbeUnavailable(
+            f"{shown}: labels are {labels.dtype}, {what}; expected one integer class number for each sample",
+            "save labels.argmax(1) if they are one-hot, or labels.astype('int64')",
+        )
+    if len(labels) != count:
+        raise ProbeUnavailable(f"{shown}: {len(labels)} labels for {count} images", "save one label for each image")
+    if labels.dtype == np.uint64 and labels.size and labels.max() > np.iinfo(np.int64).max:
+        raise ProbeUnavailable(f"{shown}: label {labels.max()} is no class number", "save class numbers from 0")
+    return labels.astype(np.int64)
+
+
+def check_classes(labels: np.ndarray, classes: int, name: str) -> None:
+    """Labels must lie in 0 … classes − 1.
+
+    Raises:
+        ProbeUnavailable: naming the first label that does not.
+    """
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(wrong):
+        raise ProbeUnavailable(
+            f"{display_name(name)}: label {labels[wrong[0]]} at index {wrong[0]}, "
+            f"the network's classes are 0 to {classes - 1}",
+            "pass the data set that the network was trained for",
+        )
+
+
+Reader = Callable[[str], np.ndarray]
+
+
+def from_container(keys: Iterable[str], read: Reader, path: Path, split: str | None) -> Samples:
+    """Samples of a file with named arrays; only images and labels are read."""
+    images_key, labels_key, said = choose(keys, split, path.name)
+    images = read(images_key)
+    labels = None if labels_key is None else read(labels_key)
+    notes = (f"images from {display_name(images_key)}",) if labels_key is None else ()
+    return samples(images, labels, path, said, split, notes=notes)

@@ -1,0 +1,107 @@
+"""From what the user typed to samples: a data set by name, or a file or folder by content."""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from pathlib import Path
+
+from lcaudit.core import plugins
+from lcaudit.core.errors import MalformedInput, ProbeUnavailable
+from lcaudit.core.text import display_name
+from lcaudit.probes._contract import Dataset, Samples, Source
+from lcaudit.probes._files import named_after, open_regular
+
+_PACKAGE = "lcaudit.probes"
+#: What a first glance at other files says.
+_OTHER = (
+    (b"PAR1", "a Parquet file"),
+    (b"\x1f\x8b", "a gzip archive; extract it first"),
+    (b"\x80", "a pickle, which lcaudit does not load as data"),
+    (b"version https://git-lfs", "a Git LFS pointer; run git lfs pull"),
+    (b"<", "an HTML or XML page, perhaps a failed download"),
+    (b"\x89PNG", "one image; pass its folder"),
+    (b"\xff\xd8\xff", "one image; pass its folder"),
+)
+
+
+@cache
+def _registry(constant: str) -> dict[str, Dataset | Source]:
+    modules = {name: importlib.import_module(f"{_PACKAGE}.{name}") for name in plugins.names(_PACKAGE)}
+    return {name: getattr(module, constant) for name, module in modules.items() if hasattr(module, constant)}
+
+
+def datasets() -> dict[str, Dataset]:
+    """The data sets that have a name, by name."""
+    return {name: entry for name, entry in _registry("DATASET").items() if isinstance(entry, Dataset)}
+
+
+def sources() -> dict[str, Source]:
+    """The kinds of file and folder that can be read, by name."""
+    return {name: entry for name, entry in _registry("SOURCE").items() if isinstance(entry, Source)}
+
+
+def find(data: str, root: Path | None, split: str | None) -> tuple[Samples, str, Path | None, tuple[str, ...]]:
+    """(samples, data set named by the user or ``""``, path or ``None``, notes).
+
+    A name wins over a file of the same name; a path with a separator is always a path.
+
+    Raises:
+        ProbeUnavailable: neither a known name nor something that can be read.
+        AuditError: as the source says.
+    """
+    path = Path(data)
+    if data in datasets():
+        samples = datasets()[data].open(root, split)
+        also = (f"{data} was taken as the data set's name; for the path of this name type ./{data}",)
+        return samples, data, None, also if path.exists() else ()
+    if not data or "\0" in data or not _exists(path):
+        raise ProbeUnavailable(f"{display_name(data) or 'an empty name'} is neither a data set nor a path", _accepted())
+    if path.is_dir():
+        for name, dataset in datasets().items():
+            samples = dataset.at(path, split)
+            if samples is not None:
+                return samples, name, path, (f"the folder has a layout of {name}",)
+        start = b""
+    else:
+        with open_regular(path) as stream:
+            start = stream.read(24)
+    for source in sources().values():
+        if source.accepts(path, start):
+            return source.open(path, split), "", path, ()
+    seen = next((words for magic, words in _OTHER if start.startswith(magic)), "no kind of data that lcaudit reads")
+    raise MalformedInput(f"{display_name(data)} is {seen}", _accepted())
+
+
+def recognise(path: Path, samples: Samples, shape: tuple[int, ...]) -> tuple[str, str]:
+    """(data set that a file or folder holds or ``""``, how that was seen).
+
+    By the names of its classes, or by its own name or its folder's together with the shape of a sample.
+    Class names that are mere numbers tell no data set from another.
+    """
+    classes = {name.lower() for name in samples.classes}
+    named = bool(classes) and not all(name.isdecimal() for name in classes)
+    absolute = path.absolute()
+    for name, dataset in datasets().items():
+        if named and classes == set(dataset.classes):
+            return name, f"data set recognised as {name} by the names of its {len(classes)} classes"
+        for part in (absolute.name, absolute.parent.name):
+            if named_after(dataset.pattern, part) and not named and shape in dataset.shapes:
+                shown = " × ".join(map(str, shape))
+                return (
+                    name,
+                    f"data set recognised as {name} by the name {display_name(part, 60)} and samples of {shown}",
+                )
+    return "", ""
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # too long a name
+        return False
+
+
+def _accepted() -> str:
+    kinds = "; ".join(source.title for source in sources().values())
+    return f"pass a data set ({', '.join(datasets())}) or the path of one of these: {kinds}"

@@ -1,0 +1,96 @@
+"""Scaling of raw values to [0, 1], and the normalisation that follows, with its origin."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lcaudit.core.errors import ProbeUnavailable, UsageError
+from lcaudit.core.measurements import Normalisation
+from lcaudit.probes._contract import Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """``divisor``: raw value that becomes 1. ``unit``: whether values then lie in [0, 1]. ``words``: said so."""
+
+    divisor: float
+    unit: bool
+    words: str
+
+
+def scaling(pixels: Pixels, largest: float | None) -> Scaling:
+    """How raw values come to [0, 1].
+
+    Args:
+        pixels: the raw values' kind and range.
+        largest: the raw value that means 1 in the recognised data set, or ``None``.
+
+    Raises:
+        ProbeUnavailable: whole numbers that are no pixel values.
+    """
+    seen = f"{_number(pixels.low)} to {_number(pixels.high)}"
+    counted = pixels.kind in "ui" or (pixels.whole and pixels.high > 1)
+    if pixels.kind == "b":
+        return Scaling(1.0, True, "true and false taken as 1 and 0")
+    if counted and largest is not None and pixels.low >= 0 and pixels.high <= largest:
+        return Scaling(largest, True, f"pixels ({seen}) divided by {largest:g}")
+    if counted and pixels.low >= 0 and pixels.high <= 255 and (pixels.kind != "f" or pixels.high > 16):
+        return Scaling(255.0, True, f"pixels ({seen}) divided by 255")
+    if pixels.kind in "ui":
+        raise ProbeUnavailable(f"integer pixels from {seen}, expected 0 to 255", "save pixels as uint8 or as floats")
+    if pixels.low >= 0 and pixels.high <= 1:
+        return Scaling(1.0, True, f"floats in [0, 1] ({seen}) kept as they are")
+    return Scaling(1.0, False, f"floats outside [0, 1] ({seen}) used as they are")
+
+
+def normalisation(
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    channels: int,
+    unit: bool,
+    dataset: str,
+    recognised: str,
+    family: Mapping[str, Normalisation],
+    default: Normalisation | None,
+) -> Normalisation:
+    """The normalisation to use: the user's, else the family's for this data set, else the data set's own.
+
+    Args:
+        mean, std: from the command line; both or neither.
+        channels: how many values a mean may have, beside one.
+        unit: whether inputs lie in [0, 1]; if not, they are taken as normalised already.
+        dataset: recognised name or ``""``; recognised: how it was recognised, in words.
+        family: by data set name. default: of the data set.
+
+    Raises:
+        UsageError: one without the other, wrong number of values, or a standard deviation that is not positive.
+    """
+    if (mean is None) != (std is None):
+        raise UsageError("--mean and --std go together: one was given without the other", "pass both, or neither")
+    if mean is not None and std is not None:
+        chosen = Normalisation(tuple(mean), tuple(std), "given with --mean and --std")
+    elif not unit:
+        return Normalisation((0.0,), (1.0,), "not applied: values outside [0, 1] are taken as normalised already")
+    elif dataset in family:
+        chosen = family[dataset]
+        chosen = Normalisation(chosen.mean, chosen.std, f"{chosen.source}; {recognised}")
+    elif default is not None:
+        chosen = Normalisation(default.mean, default.std, f"{default.source}; {recognised}")
+    else:
+        return Normalisation((0.0,), (1.0,), "none known; pass --mean and --std")
+    for flag, values in (("--mean", chosen.mean), ("--std", chosen.std)):
+        if len(values) not in (1, channels) or not all(math.isfinite(value) for value in values):
+            raise UsageError(
+                f"{flag} has {len(values)} values ({', '.join(map(_number, values))}), "
+                f"expected finite ones, 1 or as many as channels ({channels})",
+                "pass --mean and --std with one value for each channel",
+            )
+    if min(chosen.std) <= 0:
+        raise UsageError(f"--std {min(chosen.std):g}: expected a positive number", "pass the standard deviation")
+    return chosen
+
+
+def _number(value: float) -> str:
+    return f"{value:.6g}"

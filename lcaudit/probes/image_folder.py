@@ -1,0 +1,181 @@
+"""A folder of images: one subfolder for each class, or all images in one folder without labels.
+
+Subfolders sorted by name are the classes 0, 1, … (torchvision's ``ImageFolder`` does the same). Where the
+subfolders are named ``test``, ``val`` or ``train``, the split chooses one. PNG, JPEG, WebP and BMP files
+are read, decoded a batch at a time. Hidden files, FIFOs, devices and links that lead out of the folder
+are left out. An image that cannot be decoded is left out and named; beyond 1 % of them is an error.
+
+The content hash covers relative names and bytes of the files, not decoded pixels: decoding twice would
+cost more than the rest of reading.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from pathlib import Path
+
+import numpy as np
+
+from lcaudit.core.errors import LimitExceeded, ProbeUnavailable
+from lcaudit.core.text import count, display_name, one_line
+from lcaudit.probes._arrays import agreed_split
+from lcaudit.probes._contract import Pixels, Samples, Source
+from lcaudit.probes._files import named_split, read_whole
+from lcaudit.probes._pictures import MOST_FILE, BrokenImage, decode, looks_like_image, pillow
+
+_MOST_IMAGES = 200_000
+_MOST_BROKEN = 0.01
+
+
+def open_folder(path: Path, split: str | None) -> Samples:
+    """Samples of an image folder, in order of relative file name.
+
+    Raises:
+        ProbeUnavailable: no images, or a class without images. LimitExceeded: more than 200 000.
+        UsageError: the folder's name and ``--split`` contradict each other.
+        EnvironmentFailure: Pillow is not installed.
+    """
+    pillow()
+    root, said = _split_folder(path, split)
+    folders = [entry for entry in _entries(root) if entry.is_dir() and _inside(entry, path)]
+    if folders:
+        found = [(folder.name, _files(folder, path)) for folder in folders]
+        empty = [name for name, files in found if not files]
+        if empty and len(empty) < len(found):
+            raise ProbeUnavailable(
+                f"{display_name(path)}: no files in {one_line(empty)}", "every subfolder is a class and needs images"
+            )
+    if not folders or not any(files for _, files in found):
+        folders, found = [], [("", _files(root, path))]
+    digest, images, labels, other = hashlib.sha256(), [], [], 0
+    for label, (_, files) in enumerate(found):
+        for file in files:
+            content = read_whole(file, MOST_FILE) if file.stat().st_size <= MOST_FILE else b""
+            if not content or not looks_like_image(file, content[:16]):
+                other += 1
+                continue
+            relative = file.relative_to(root).as_posix().encode("utf-8", "surrogateescape")
+            digest.update(b"%d %s %d\n" % (len(relative), relative, len(content)))
+            digest.update(content)
+            images.append(file)
+            labels.append(label)
+    present = set(labels)
+    if not images or (folders and len(present) < len(found)):
+        missing = [name for label, (name, _) in enumerate(found) if label not in present]
+        where = f" in {one_line(missing)}" if folders and images else ""
+        raise ProbeUnavailable(
+            f"{display_name(path)}: no PNG, JPEG, WebP or BMP images{where}",
+            "pass a folder with one subfolder of images for each class, or a flat folder of images",
+        )
+    notes = (
+        (f"{count(other, 'file')} left out: empty, no images, or larger than {MOST_FILE >> 20} MiB",) if other else ()
+    )
+    return Samples(
+        source=path.absolute().name,
+        count=len(images),
+        labels=np.array(labels, np.int64) if folders else None,
+        classes=tuple(name for name, _ in found) if folders else (),
+        split=said,
+        sha256=digest.hexdigest(),
+        shape=(),
+        pixels=lambda positions, wanted: _pixels(images, root, positions, wanted),
+        notes=notes,
+    )
+
+
+def _split_folder(path: Path, split: str | None) -> tuple[Path, str]:
+    """(the folder that holds the classes, the split)."""
+    parts = {named_split(entry.name): entry for entry in _entries(path) if entry.is_dir() and _inside(entry, path)}
+    if not parts or "unknown" in parts:
+        return path, agreed_split(named_split(path.absolute().name), split, path.name)
+    chosen = split or next(part for part in ("test", "val", "train") if part in parts)
+    if chosen not in parts:
+        raise ProbeUnavailable(
+            f"{display_name(path)} has the splits {one_line(sorted(parts))}, not {display_name(chosen, 40)}",
+            f"pass --split {min(parts)}",
+        )
+    return parts[chosen], chosen
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise ProbeUnavailable(f"{display_name(folder)}: {error.strerror}", "check its permissions") from None
+
+
+def _inside(entry: Path, root: Path) -> bool:
+    """A link may lead to another place of the same folder only."""
+    return not entry.is_symlink() or entry.resolve().is_relative_to(root.resolve())
+
+
+def _files(folder: Path, root: Path) -> list[Path]:
+    files = [entry for entry in _entries(folder) if _inside(entry, root) and _regular(entry)]
+    if len(files) > _MOST_IMAGES:
+        raise LimitExceeded(f"{display_name(folder)}: more than {_MOST_IMAGES:,} files", "pass a smaller folder")
+    return files
+
+
+def _regular(entry: Path) -> bool:
+    try:
+        return stat.S_ISREG(entry.stat().st_mode)
+    except OSError:  # a link to nowhere
+        return False
+
+
+def _pixels(images: list[Path], root: Path, positions: np.ndarray, wanted: tuple[int, ...]) -> Pixels:
+    """Decode every chosen image once, so that what is left out is known before anything is measured."""
+    channels, height, width = wanted if len(wanted) == 3 else (0, 0, 0)
+    target = (height, width) if height and width else None
+    sizes: dict[tuple[int, ...], int] = {}
+    broken: list[str] = []
+    usable, low, high = [], 255, 0
+    for position in positions:
+        try:
+            image = decode(images[position], channels, None)
+        except BrokenImage as error:
+            broken.append(f"{images[position].relative_to(root).as_posix()} ({error})")
+            continue
+        usable.append(position)
+        low, high = min(low, int(image.min())), max(high, int(image.max()))
+        sizes[image.shape] = sizes.get(image.shape, 0) + 1
+    if len(broken) > _MOST_BROKEN * len(positions):
+        raise ProbeUnavailable(
+            f"{len(broken)} of {len(positions)} images cannot be used: {one_line(broken, 3)}",
+            "replace or remove them",
+        )
+    kinds = {shape[2] for shape in sizes}
+    channels = channels or max(kinds)
+    shapes = sorted({shape[:2] for shape in sizes})
+    if target is None and len(shapes) > 1:
+        raise ProbeUnavailable(
+            f"images of {len(shapes)} sizes, {shapes[0][0]} × {shapes[0][1]} and {shapes[-1][0]} × {shapes[-1][1]} "
+            "among them, and the network takes any",
+            "resize the images to one size first",
+        )
+    notes = [f"decoded with Pillow to {'grey' if channels == 1 else 'RGB' if channels == 3 else 'RGBA'}"]
+    if target is not None and shapes != [target]:
+        other = sum(number for shape, number in sizes.items() if shape[:2] != target)
+        notes.append(f"{count(other, 'image')} resized to {height} × {width}: bilinear, antialiased, aspect not kept")
+    if broken:
+        notes.append(f"left out, cannot be decoded: {one_line(broken)}")
+
+    def read(chosen: np.ndarray) -> np.ndarray:
+        try:
+            return np.stack([decode(images[position], channels, target) for position in chosen])
+        except (BrokenImage, ValueError) as error:
+            raise ProbeUnavailable(
+                f"{display_name(root)} changed while it was read: {display_name(error, 80)}", "run again"
+            ) from None
+
+    size = target or shapes[0]
+    shape = (*size, channels)
+    return Pixels(np.array(usable, np.int64), shape, "last", read, "u", low, high, True, tuple(notes))
+
+
+SOURCE = Source(
+    title="a folder of PNG, JPEG, WebP or BMP images, one subfolder for each class or all in one",
+    accepts=lambda path, start: path.is_dir(),
+    open=open_folder,
+)

@@ -1,0 +1,106 @@
+"""What file is this: opening a checkpoint without running anything in it.
+
+One plugin file per container, each defining ``CONTAINER``; files that begin with an underscore are
+shared. A file is told by its content, never by its suffix.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from lcaudit.checkpoints._accuracy import recorded_accuracy
+from lcaudit.checkpoints._container import Container, Contents
+from lcaudit.checkpoints._files import HEAD, label_of, open_whole, read_head
+from lcaudit.checkpoints._folder import find_checkpoint
+from lcaudit.checkpoints._foreign import name_stranger
+from lcaudit.checkpoints._keys import named_tensors
+from lcaudit.checkpoints._nesting import find_state_dict
+from lcaudit.checkpoints._tensors import non_finite, plain_tensors
+from lcaudit.core import plugins
+from lcaudit.core.errors import MalformedInput
+from lcaudit.core.measurements import CheckpointRecord, FileRecord
+from lcaudit.core.text import count, one_line
+from lcaudit.core.types import Checkpoint
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Open a safetensors file, an index of several, a file of ``torch.save``, or a folder with one of them.
+
+    Args:
+        path: file or folder. A link that the user names is followed; one found in a folder must stay
+            in it (or lead into the Hub cache's own ``blobs``).
+
+    Returns:
+        Tensors sorted by key (code points), whatever the order in the file: dense, contiguous, on the
+        CPU, in the stored dtype. Every nesting and prefix that was undone is one sentence of
+        ``record.unwrapped``.
+
+    Raises:
+        UsageError: there is no such file. UnsafeCheckpoint: loading it would run code.
+        MalformedInput: damaged, or no checkpoint. LimitExceeded: beyond a cap. EnvironmentFailure: it cannot be read.
+    """
+    folder = path if _is_folder(path) else None
+    file = path
+    if folder is not None:
+        file = find_checkpoint(folder, lambda head: _container_of(head) is not None)
+    head = read_head(file, folder)
+    container = _container_of(head)
+    if container is None:
+        raise name_stranger(label_of(file), head)
+    opened = open_whole(file, folder)
+    if not container.sniff(opened.data[:HEAD]):
+        raise MalformedInput(f"{opened.label}: changed while it was read", "wait until it is written, then try again")
+    contents = container.read(opened)
+    return _checkpoint(path, container.name, contents)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False  # opening it gives the reason
+
+
+def _container_of(head: bytes) -> Container | None:
+    containers: tuple[Container, ...] = plugins.load_all("lcaudit.checkpoints", "CONTAINER")
+    return next((container for container in containers if container.sniff(head)), None)
+
+
+def _checkpoint(path: Path, container: str, contents: Contents) -> Checkpoint:
+    name = path.name if path.name not in ("", "..") else path.resolve().name
+    label = label_of(Path(name))
+    state, places, steps = find_state_dict(label, contents.tree)
+    tensors, renamed = named_tensors(label, _with_aliases(state, contents.texts, steps))
+    plain = plain_tensors(label, tensors, sum(file.size for file in contents.files))
+    record = CheckpointRecord(
+        name=name,
+        container=container,
+        sha256=_digest(contents.files),
+        files=contents.files,
+        unwrapped=(*steps, *renamed),
+        recorded=recorded_accuracy([*places, contents.texts]),
+    )
+    return Checkpoint(record, plain, non_finite(plain))
+
+
+def _with_aliases(
+    state: Mapping[str, torch.Tensor], texts: Mapping[str, str], steps: list[str]
+) -> Mapping[str, torch.Tensor]:
+    """Tied weights are stored once in safetensors, the other names as metadata ``{alias: name}``."""
+    aliases = {alias: name for alias, name in texts.items() if name in state and alias not in state and "." in alias}
+    if not aliases:
+        return state
+    steps.append(f"restored {count(len(aliases), 'tied name')} from the metadata: {one_line(sorted(aliases))}")
+    return {**state, **{alias: state[name] for alias, name in aliases.items()}}
+
+
+def _digest(files: tuple[FileRecord, ...]) -> str:
+    """Of the one file, or of the sorted lines ``sha256  name`` of several."""
+    if len(files) == 1:
+        return files[0].sha256
+    lines = sorted(f"{file.sha256}  {file.name}\n" for file in files)
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,0 +1,85 @@
+"""Several safetensors files and the index that says which tensor is in which.
+
+The index, ``<name>.safetensors.index.json``, holds ``{"metadata": {...}, "weight_map": {key: file}}``.
+"""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from lcaudit.checkpoints._container import Container, Contents
+from lcaudit.checkpoints._files import OpenedFile, open_whole
+from lcaudit.checkpoints._safetensors import read, sniff
+from lcaudit.core.errors import LimitExceeded, MalformedInput, UnsafeCheckpoint
+from lcaudit.core.serial import parse_json
+from lcaudit.core.text import count, display_name, one_line
+
+MOST_INDEX = 64_000_000
+MOST_SHARDS = 5000
+_BASE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+
+
+def _sniff(head: bytes) -> bool:
+    return head.lstrip()[:1] == b"{" and not sniff(head) and (b'"weight_map"' in head or b'"total_size"' in head)
+
+
+def _read(opened: OpenedFile) -> Contents:
+    weight_map = _weight_map(opened)
+    folder = opened.path.parent
+    tensors: dict[str, torch.Tensor] = {}
+    texts: dict[str, str] = {}
+    files = [opened.record]
+    for name in sorted(set(weight_map.values())):
+        shard = open_whole(folder / name, folder)
+        if not sniff(shard.data[:64]):
+            raise MalformedInput(
+                f"{opened.label}: shard {shard.label} is not safetensors", "convert the shards to safetensors first"
+            )
+        held, shard_texts = read(shard)
+        promised = {key for key, file in weight_map.items() if file == name}
+        _same_keys(shard.label, promised, set(held))
+        tensors.update(held)
+        texts = shard_texts | texts
+        files.append(shard.record)
+    return Contents(dict(sorted(tensors.items())), tuple(files), texts)
+
+
+def _weight_map(opened: OpenedFile) -> dict[str, str]:
+    if len(opened.data) > MOST_INDEX:
+        raise LimitExceeded(f"{opened.label}: an index of more than {MOST_INDEX:,} bytes", "check the file")
+    try:
+        index = parse_json(opened.data)
+    except MalformedInput as error:
+        raise MalformedInput(f"{opened.label}: {display_name(error.message)}", "download the index again") from None
+    weight_map = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        raise MalformedInput(
+            f"{opened.label}: weight_map must map tensor names to file names", "download the index again"
+        )
+    for name in weight_map.values():
+        if not _BASE_NAME.fullmatch(name):
+            raise UnsafeCheckpoint(
+                f"{opened.label}: the index names a shard outside the model folder: {display_name(name, 80)!r}",
+                "shards must be plain file names beside the index",
+            )
+    shards = len(set(weight_map.values()))
+    if shards > MOST_SHARDS:
+        raise LimitExceeded(f"{opened.label}: {shards:,} shards, at most {MOST_SHARDS:,} are read", "use fewer shards")
+    return weight_map
+
+
+def _same_keys(label: str, promised: set[str], held: set[str]) -> None:
+    for names, where in (
+        (promised - held, "in the index but not in it"),
+        (held - promised, "in it but not in the index"),
+    ):
+        if names:
+            raise MalformedInput(
+                f"{label}: {count(len(names), 'tensor')} {where}: {one_line(sorted(names), 3)}",
+                "download the index and all shards again",
+            )
+
+
+CONTAINER = Container("safetensors-sharded", _sniff, _read)

@@ -1,0 +1,21 @@
+"""What would mend a finding: one file per fix, each with what it does, costs, and is computed to gain.
+
+To add a fix is to add one file that defines ``FIX``, a :class:`lcaudit.fixes._base.Remedy`.
+"""
+
+from __future__ import annotations
+
+from lcaudit.core import plugins
+from lcaudit.core.measurements import Measurements
+from lcaudit.core.outcomes import Finding, Fix
+from lcaudit.fixes._base import Remedy, best_gain
+
+_SAFEST_FIRST = ("safe", "unsafe", "display")
+
+
+def propose(finding: Finding, measurements: Measurements) -> tuple[Fix, ...]:
+    """Every fix that applies to ``finding``: largest gain first, then the safer one."""
+    remedies: tuple[Remedy, ...] = plugins.load_all(__name__, "FIX")
+    candidates = (remedy.propose(finding, measurements) for remedy in remedies if finding.rule in remedy.mends)
+    fixes = [fix for fix in candidates if fix is not None]
+    return tuple(sorted(fixes, key=lambda fix: (-best_gain(fix), _SAFEST_FIRST.index(fix.applicability), fix.id)))

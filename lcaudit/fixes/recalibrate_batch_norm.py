@@ -1,0 +1,56 @@
+"""Gather the batch norms' running statistics again over training data."""
+
+from __future__ import annotations
+
+from lcaudit.core.measurements import Measurements
+from lcaudit.core.outcomes import Finding, Fix
+from lcaudit.fixes._base import Remedy
+
+CODE = '''\
+import torch
+from torch import nn
+
+
+@torch.no_grad()
+def recalibrate_batch_norm(model: nn.Module, batches) -> None:
+    """Replace running statistics by those of the batches: training inputs, augmented as in training."""
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    model.eval()  # dropout stays off
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain average over all batches
+        norm.train()
+    try:
+        for batch in batches:
+            model(batch)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.eval()
+
+
+recalibrate_batch_norm(model, batches)
+'''
+
+
+def propose(finding: Finding, measurements: Measurements) -> Fix | None:
+    """Always the same recipe: it changes the function, so the error decides whether it helped."""
+    return Fix(
+        id="recalibrate-batch-norm",
+        title="Gather the batch-norm statistics again over training data",
+        applicability="unsafe",
+        layers=tuple(layer.name for layer in measurements.batch_norms),
+        effects=(),
+        how=(
+            "Only if the statistics are stale (after averaging, pruning, quantising or fine-tuning), not if the "
+            "preprocessing or the data differ: then this would hide the mistake. Run a few thousand training samples, "
+            "augmented as in training, in batches of 100 or more, and compare the error on held-out data before and "
+            "after; keep the old statistics unless it falls."
+        ),
+        code=CODE,
+        cost="One forward pass over a few thousand samples; no parameters; no retraining.",
+    )
+
+
+FIX = Remedy("recalibrate-batch-norm", ("LC401",), propose)

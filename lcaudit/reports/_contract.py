@@ -1,0 +1,31 @@
+"""What a report format is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lcaudit.core.outcomes import Report
+
+#: Major.minor of the JSON report: a minor version adds keys, a major one changes or removes them.
+SCHEMA_VERSION = "1.0"
+#: Identifier of the published schema, ``report-1.schema.json`` beside this file.
+SCHEMA_ID = "https://raw.githubusercontent.com/lcaudit/lcaudit/main/lcaudit/reports/report-1.schema.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How the user wants it: colours allowed, columns, and −1 (quiet), 0 or 1 (verbose)."""
+
+    color: bool = False
+    width: int = 100
+    verbosity: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """One format: file suffix with its dot, media type, and the function that writes it."""
+
+    suffix: str
+    media_type: str
+    write: Callable[[Report, Style], str]

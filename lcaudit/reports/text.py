@@ -1,0 +1,228 @@
+"""The report on a terminal: findings first, the verdict on the last line.
+
+At verbosity −1 findings and verdict only; at 0 also the twelve worst layers; at 1 every layer and the
+evidence for the network. Every text that a file could have brought is made printable and kept from
+being read as a command by a continuous-integration log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import click
+
+from lcaudit.core.outcomes import Effect, Finding, Fix, Report
+from lcaudit.core.quantity import Quantity
+from lcaudit.core.text import count, one_line
+from lcaudit.reports import _format as numbers
+from lcaudit.reports import _summary as summary
+from lcaudit.reports._contract import Style, Writer
+from lcaudit.reports._layer_table import layer_lines
+from lcaudit.reports._terminal import Column, cells, clip, inert, pad, prose, table, wrapped
+
+_COLOURS = {"error": "red", "warning": "yellow", "info": "cyan", "pass": "green", "fail": "red", "incomplete": "yellow"}
+#: Effects of one fix that are listed without ``-v``, largest gain first.
+_MOST_EFFECTS = 3
+#: Columns that the names of a finding's layers need on the line of its rule; else they get their own.
+_NARROWEST = 24
+
+
+def write(report: Report, style: Style) -> str:
+    """``report`` as lines of at most ``style.width`` columns where that is possible."""
+    style = replace(style, width=max(40, style.width))
+    blocks: list[list[str]] = []
+    if style.verbosity >= 0:
+        blocks += [list(_header(report, style))]
+    blocks += [list(_finding(finding, report, style)) for finding in report.findings]
+    if style.verbosity >= 0:
+        blocks += [layer_lines(report, style), list(_undecided(report, style)), list(_blind_spots(report, style))]
+        blocks += [list(_counts(report, style))]
+    blocks += [[*_reasons(report, style), _verdict(report, style)]]
+    return inert("\n\n".join("\n".join(block) for block in blocks if block) + "\n")
+
+
+def _header(report: Report, style: Style) -> Iterator[str]:
+    measured = report.measurements
+    run, probe, network = measured.environment, measured.probe, measured.network
+    source = f"{clip(probe.dataset, 30)}/{clip(probe.split, 20)}"
+    yield from _flow(
+        [
+            f"lcaudit {clip(run.lcaudit, 20)}",
+            f"torch {clip(run.torch, 20)} {clip(run.device, 20)}",
+            f"seed {measured.settings.seed}",
+            f"data {source}, {numbers.grouped(probe.samples)} of {numbers.grouped(probe.available)} samples",
+        ],
+        style,
+    )
+    yield from _flow(
+        [
+            f"model  {clip(measured.checkpoint.name, 40)}",
+            clip(network.title, 48),
+            f"{numbers.grouped(network.parameters)} parameters",
+            f"sha256 {clip(measured.checkpoint.sha256[:8], 16)}…",
+            clip(network.confidence, 20),
+        ],
+        style,
+    )
+    yield from _flow([f"probe  {source}, n {numbers.grouped(probe.samples)}", *_fit(report)], style)
+    notes = [f"assumed: {line}" for line in network.assumptions] + list(measured.notes)
+    if style.verbosity > 0:
+        notes = [f"{step.step}: {step.says}" for step in network.evidence] + notes
+    for note in notes:
+        yield from wrapped(prose(note), style.width, "note   ", "       ")
+
+
+def _fit(report: Report) -> Iterator[str]:
+    fit, probe = report.measurements.fit, report.measurements.probe
+    if fit is None:
+        yield "not run: the weights are not all finite"
+        return
+    if fit.error is not None:
+        yield f"error {_with_interval(replace(fit.error, unit='share'))}"
+    if fit.loss is not None:
+        yield f"loss {_with_interval(fit.loss)}"
+    if fit.error is None:
+        yield f"no labels, predictive entropy {_with_interval(fit.entropy)}"
+    yield f"normalisation: {clip(probe.normalisation.source, 60)}"
+
+
+def _finding(finding: Finding, report: Report, style: Style) -> Iterator[str]:
+    rule = summary.rule_names(report).get(finding.rule)
+    head = f"{finding.severity} {clip(finding.rule, 12)} {clip(rule.name, 40) if rule else ''}".rstrip()
+    coloured = _paint(finding.severity, finding.severity, style) + head[len(finding.severity) :]
+    layers = _places(finding.layers, max(_NARROWEST, style.width - cells(head) - 3))
+    if cells(head) + 3 + cells(layers) <= style.width:
+        yield coloured + pad(layers, style.width - cells(head), right=True)
+    else:
+        yield coloured
+        yield f"    {_places(finding.layers, style.width - 4)}"
+    yield from wrapped(prose(finding.title), style.width, "    ")
+    limit = numbers.limit(finding.limit.value, finding.limit.unit)
+    yield from _flow([*_measured(finding.measured), f"limit {limit}", summary.side(finding)], style, "    ")
+    yield from wrapped(prose(finding.message), style.width, "    ")
+    if style.verbosity > 0:
+        for fact in finding.evidence:
+            yield from wrapped(prose(fact), style.width, "    - ", "      ")
+    for fix in finding.fixes:
+        yield from _fix(fix, style)
+
+
+def _fix(fix: Fix, style: Style) -> Iterator[str]:
+    yield from wrapped(f"[{fix.applicability}] {prose(fix.title)}", style.width, "    fix  ", "         ")
+    effects = sorted(fix.effects, key=lambda effect: -effect.gain.value)
+    shown = effects if style.verbosity > 0 else effects[:_MOST_EFFECTS]
+    rows = [_effect(effect, style.width) for effect in shown]
+    lines = table([Column("", right=False)] + [Column("")] * 4, rows, "         ")[1:]
+    if max(map(cells, lines), default=0) <= style.width:
+        yield from lines
+    else:
+        for row in rows:
+            yield from wrapped("  ".join(filter(None, row)), style.width, "         ", "           ")
+    if len(effects) > len(shown):
+        yield f"         and {numbers.grouped(len(effects) - len(shown))} more (-v lists all)"
+    if style.verbosity > 0:
+        yield from wrapped(prose(f"{fix.how} Cost: {fix.cost}"), style.width, "         ")
+
+
+def _effect(effect: Effect, width: int) -> list[str]:
+    before, after = numbers.figure(effect.before), numbers.figure(effect.after)
+    gain = numbers.figure(replace(effect.gain, unit="×"))
+    interval = f"({gain.interval})" if gain.interval else ""
+    change = f"{before.value} -> {after.value}"
+    return [f"{clip(effect.layer, width // 3)}: {prose(effect.metric)}", change, gain.value, interval, effect.basis]
+
+
+def _undecided(report: Report, style: Style) -> Iterator[str]:
+    for status, word in (("undecided", "undecided"), ("crash", "not run")):
+        for group in summary.groups(report, status):
+            yield from wrapped(
+                f"{clip(group.rule, 12)} {clip(group.name, 40)}  {_places(group.layers, 60)}",
+                style.width,
+                f"{word} ",
+                "    ",
+            )
+            first = group.checks[0].measured
+            figure = _measured(first) if first and len(group.checks) == 1 else []
+            limit = summary.straddled(group, report)
+            beside = [f"limit {numbers.limit(limit.value, limit.unit)}"] if limit else []
+            yield from _flow([*figure, *beside, prose(group.reason)], style, "    ")
+
+
+def _blind_spots(report: Report, style: Style) -> Iterator[str]:
+    measured = report.measurements
+    by_reason: dict[str, list[str]] = {}
+    for module in measured.not_audited:
+        by_reason.setdefault(module.reason, []).append(module.name)
+    for reason, modules in by_reason.items():
+        line = f"{count(len(modules), 'module')}: {prose(reason)} ({one_line(modules, 4)})"
+        yield from wrapped(line, style.width, "not audited  ", "             ")
+    for tensor in measured.non_finite[: None if style.verbosity > 0 else 6]:
+        line = f"{clip(tensor.name, 60)}: {numbers.grouped(tensor.entries)} of {numbers.grouped(tensor.size)} entries"
+        yield from wrapped(line, style.width, "not finite   ", "             ")
+
+
+def _counts(report: Report, style: Style) -> Iterator[str]:
+    found = summary.tally(report)
+    checks = found.checks
+    yield from wrapped(
+        f"{summary.severities(found)}.  {checks['pass']} of {count(found.decided, 'decided check')} passed, "
+        f"{checks['undecided']} undecided, {checks['skip']} not applicable, {checks['crash']} not run.  "
+        f"{numbers.percent(report.gate.coverage)} of the parameters audited.",
+        style.width,
+        "",
+    )
+    if report.findings:
+        yield f"explain: lcaudit explain {clip(report.findings[0].rule, 12)}"
+
+
+def _reasons(report: Report, style: Style) -> Iterator[str]:
+    for reason in report.gate.reasons:
+        yield from wrapped(prose(reason), style.width, "")
+
+
+def _verdict(report: Report, style: Style) -> str:
+    word = summary.VERDICTS[report.gate.verdict]
+    return f"{_paint(word, report.gate.verdict, style)} (fail-on: {report.gate.fail_on})"
+
+
+def _measured(quantity: Quantity) -> list[str]:
+    figure = numbers.figure(quantity)
+    if figure.interval:
+        interval = f"{numbers.plain(100 * quantity.level)} % interval {figure.interval}"
+    else:
+        interval = "exact" if quantity.method == "exact" else "no interval"
+    return [figure.value, interval, *([figure.note] if figure.note else [])]
+
+
+def _with_interval(quantity: Quantity) -> str:
+    figure = numbers.figure(quantity)
+    return f"{figure.value} ({figure.interval})" if figure.interval else figure.value
+
+
+def _places(layers: tuple[str, ...], width: int) -> str:
+    if not layers:
+        return "whole model"
+    rest = f" and {len(layers) - 1} more" if len(layers) > 1 else ""
+    return clip(layers[0], max(8, width - cells(rest))) + rest
+
+
+def _flow(parts: list[str], style: Style, indent: str = "") -> Iterator[str]:
+    """Parts side by side, three spaces apart, going on in the next line where they do not fit."""
+    hanging = f"{indent}       "
+    lines: list[str] = []
+    for part in parts:
+        room = style.width - len(hanging if len(lines) > 1 else indent)
+        if lines and cells(lines[-1]) + 3 + cells(part) <= room:
+            lines[-1] += "   " + part
+        else:
+            lines.append(part)
+    for line in lines:
+        yield from wrapped(line, style.width, indent if line is lines[0] else hanging, hanging)
+
+
+def _paint(text: str, key: str, style: Style) -> str:
+    return click.style(text, fg=_COLOURS[key], bold=True) if style.color else text
+
+
+WRITER = Writer(".txt", "text/plain", write)

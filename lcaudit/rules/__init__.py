@@ -1,0 +1,194 @@
+"""The verdicts: one file per rule, each with its limit, the limit's source and its manual page.
+
+To add a rule is to add one file that defines ``RULE``; its docstring is what ``lcaudit explain`` prints.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache
+
+from lcaudit.core import plugins
+from lcaudit.core.errors import UsageError
+from lcaudit.core.measurements import Measurements
+from lcaudit.core.outcomes import (
+    SEVERITIES,
+    Check,
+    Crash,
+    Fail,
+    Finding,
+    Outcome,
+    Pass,
+    Rule,
+    Skip,
+    Undecided,
+)
+from lcaudit.core.text import display_name
+from lcaudit.rules._base import FailBeyond, NotedPass, worst
+
+_PREFIX = re.compile(r"LC\d{0,3}")
+#: While the probe does not fit, every other figure is about the wrong data: it is told first.
+_FIRST = "LC901"
+
+
+@cache
+def all_rules() -> tuple[Rule, ...]:
+    """Every rule, ordered by code."""
+    rules = sorted(plugins.load_all(__name__, "RULE"), key=lambda rule: rule.code)
+    assert len({rule.code for rule in rules}) == len(rules), "two rules share a code"
+    return tuple(rules)
+
+
+def find(code_or_name: str) -> Rule:
+    """The rule with this code (``LC301``, in either case) or kebab name.
+
+    Raises:
+        UsageError: no such rule; the hint lists near matches.
+    """
+    for rule in all_rules():
+        if code_or_name.upper() == rule.code or code_or_name.lower() == rule.name:
+            return rule
+    known = {name: rule for rule in all_rules() for name in (rule.code, rule.name)}
+    near = difflib.get_close_matches(code_or_name, list(known), n=6, cutoff=0.5)
+    near += [rule.code for rule in all_rules() if rule.code.startswith(code_or_name.upper())]
+    rules = list(dict.fromkeys(known[name] for name in near)) or list(all_rules())
+    listing = ", ".join(f"{rule.code} {rule.name}" for rule in rules)
+    raise UsageError(f"no rule is called {display_name(code_or_name, 80)}", f"there are {listing}")
+
+
+def select(select: Iterable[str] = (), ignore: Iterable[str] = ()) -> tuple[Rule, ...]:
+    """The rules that remain. A selector is a code, a prefix of one (``LC3``), a kebab name, or ``ALL``.
+
+    As in ruff the most specific selector decides, and between equals ``ignore`` does: selecting
+    ``LC301`` and ignoring ``LC3`` leaves LC301. Nothing selected means all.
+
+    Raises:
+        UsageError: a selector matches no rule, or no rule is left.
+    """
+    chosen, dropped = list(select) or ["ALL"], list(ignore)
+    for selector in (*chosen, *dropped):
+        if not any(_specificity(selector, rule) >= 0 for rule in all_rules()):
+            find(selector)
+    kept = tuple(
+        rule
+        for rule in all_rules()
+        if max(_specificity(s, rule) for s in chosen) > max((_specificity(s, rule) for s in dropped), default=-1)
+    )
+    if not kept:
+        raise UsageError("the selection leaves no rule to run", "select less narrowly, or ignore less")
+    return kept
+
+
+def _specificity(selector: str, rule: Rule) -> int:
+    """Length of the code that the selector spells out, or −1 where it does not match."""
+    if selector.lower() == rule.name:
+        return len(rule.code)
+    if selector.upper() == "ALL":
+        return 0
+    code = selector.upper()
+    return len(code) if _PREFIX.fullmatch(code) and rule.code.startswith(code) else -1
+
+
+def judge(measurements: Measurements, rules: Sequence[Rule]) -> tuple[tuple[Check, ...], tuple[Finding, ...]]:
+    """Run ``rules`` over ``measurements``.
+
+    A rule that raises becomes a crash among the checks and stops no other rule. Fails of one rule with
+    one cause become one finding.
+
+    Returns:
+        every check in order of rule and layer; and the findings, worst first: by severity, then the probe
+        that does not fit, defects before opportunities, and how far the figure lies beyond its limit.
+    """
+    checks: list[Check] = []
+    findings: list[Finding] = []
+    for rule in rules:
+        outcomes = _run(rule, measurements)
+        checks += [_check(rule, outcome) for outcome in outcomes]
+        for fails in _by_cause(outcomes, measurements):
+            finding, crash = _finding(rule, fails, measurements)
+            findings.append(finding)
+            checks += crash
+    return tuple(checks), tuple(sorted(findings, key=_rank))
+
+
+def manual(rule: Rule) -> str:
+    """The rule's manual page: the docstring of its file."""
+    return plugins.document(__name__, rule.name.replace("-", "_"))
+
+
+def _run(rule: Rule, measurements: Measurements) -> tuple[Outcome, ...]:
+    try:
+        outcomes = tuple(rule.check(measurements))
+        assert all(isinstance(outcome, Outcome) for outcome in outcomes), "the rule returned something else"
+    except Exception as error:  # a mistake in one rule must not hide what the others found
+        return (Crash("", _crash_reason(error)),)
+    return outcomes or (Skip("", "there is nothing here for this rule to look at"),)
+
+
+def _crash_reason(error: Exception) -> str:
+    return display_name(f"{type(error).__name__}: {error}")
+
+
+def _check(rule: Rule, outcome: Outcome) -> Check:
+    match outcome:
+        case Pass(layer, measured):
+            note = outcome.note if isinstance(outcome, NotedPass) else ""
+            return Check(rule.code, layer, "pass", measured, note)
+        case Fail(layer, measured, _, evidence):
+            return Check(rule.code, layer, "fail", measured, evidence[0] if evidence else rule.summary)
+        case Undecided(layer, measured, reason):
+            return Check(rule.code, layer, "undecided", measured, reason)
+        case Skip(layer, reason):
+            return Check(rule.code, layer, "skip", None, reason)
+        case Crash(layer, reason):
+            return Check(rule.code, layer, "crash", None, reason)
+
+
+def _by_cause(outcomes: Iterable[Outcome], measurements: Measurements) -> list[list[Fail]]:
+    """Fails that make one finding each, every list in order of execution."""
+    depth = {spectra.layer.name: spectra.layer.depth for spectra in measurements.layers}
+    groups: dict[tuple[str, str], list[Fail]] = {}
+    for outcome in outcomes:
+        if isinstance(outcome, Fail):
+            alone = "" if outcome.cause else outcome.layer
+            groups.setdefault((outcome.cause, alone), []).append(outcome)
+    return [sorted(group, key=lambda fail: depth.get(fail.layer, math.inf)) for group in groups.values()]
+
+
+def _finding(rule: Rule, fails: list[Fail], measurements: Measurements) -> tuple[Finding, list[Check]]:
+    crash = []
+    try:
+        title, message = rule.tell(fails, measurements)
+    except Exception as error:  # the fact stands even where its text could not be written
+        title, message = rule.summary, "The explanation could not be written; the figure stands."
+        crash = [Check(rule.code, "", "crash", None, _crash_reason(error))]
+    most = worst(fails)
+    where = most.cause or display_name(most.layer, 400)
+    finding = Finding(
+        id=f"{rule.code}:{where}" if where else rule.code,
+        rule=rule.code,
+        severity=rule.severity,
+        kind=rule.kind,
+        title=title,
+        message=message,
+        layers=tuple(fail.layer for fail in fails if fail.layer),
+        measured=most.measured,
+        limit=(most.limit if isinstance(most, FailBeyond) else None) or rule.limit,
+        evidence=tuple(dict.fromkeys(sentence for fail in fails for sentence in fail.evidence)),
+    )
+    return finding, crash
+
+
+def _rank(finding: Finding) -> tuple[int, bool, bool, float, str]:
+    # A limit of nought has no scale to measure an excess by: it counts as just exceeded.
+    excess = finding.measured.value / finding.limit.value if finding.limit.value else 1.0
+    return (
+        SEVERITIES.index(finding.severity),
+        finding.rule != _FIRST,
+        finding.kind != "defect",
+        -excess,
+        finding.id,
+    )

@@ -1,0 +1,114 @@
+"""What the rules share: two outcomes with more to say, the reasons for not deciding, and numbers in words."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lcaudit.core.measurements import FactorSpectrum, LayerSpectra, Measurements
+from lcaudit.core.outcomes import Fail, Limit, Pass
+from lcaudit.core.quantity import Quantity
+from lcaudit.core.text import count
+
+_KERNEL = re.compile(r"^(\d+)(?:×(\d+))?(?:×(\d+))?(?!\d)")
+_DILATION = re.compile(r"dilation ([\d×]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class NotedPass(Pass):
+    """A pass with a remark, which becomes the reason of its check."""
+
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FailBeyond(Fail):
+    """A fail whose limit follows from the measurements; it replaces the rule's limit in the finding."""
+
+    limit: Limit | None = None
+
+
+def finite(spectrum: FactorSpectrum) -> bool:
+    """Whether the moment behind ``spectrum`` holds numbers at all: its counts mean nothing otherwise."""
+    return math.isfinite(spectrum.largest.value) and math.isfinite(spectrum.trace.value)
+
+
+def too_few(spectra: LayerSpectra) -> str:
+    """Why the layer's spectrum cannot be judged for want of samples, or ``""``."""
+    if spectra.samples >= spectra.enough_samples:
+        return ""
+    return (
+        f"needs {count(spectra.enough_samples, 'sample')} (4 rows for each of "
+        f"{count(spectra.input.dimension, 'entry', 'entries')}), the probe has {count(spectra.samples, 'sample')}"
+    )
+
+
+def kernel(spectra: LayerSpectra) -> tuple[int, int]:
+    """Taps of the layer's kernel, and the area that they span once dilated; (1, 1) for a linear layer."""
+    match = _KERNEL.match(spectra.layer.geometry)
+    if match is None:
+        return 1, 1
+    sides = [int(side) for side in match.groups() if side]
+    dilated = _DILATION.search(spectra.layer.geometry)
+    step = max(int(part) for part in dilated[1].split("×") if part) if dilated else 1
+    return math.prod(sides), math.prod((side - 1) * step + 1 for side in sides)
+
+
+def replay(measurements: Measurements) -> Quantity | None:
+    """Mean over batch norms of mean shift (in running σ) plus variance shift (in nat); ``None`` without any.
+
+    The layers see the same samples, so their errors go together: the ends of the interval are the
+    means of the layers' ends, which is too wide where errors are independent and never too narrow.
+    """
+    layers = measurements.batch_norms
+    if not layers:
+        return None
+    parts = [part for layer in layers for part in (layer.mean_shift, layer.variance_shift)]
+    lows = [part.value if part.method == "exact" else part.low for part in parts]
+    highs = [part.value if part.method == "exact" else part.high for part in parts]
+    return Quantity(
+        sum(part.value for part in parts) / len(layers),
+        "1",
+        None if None in lows else sum(low for low in lows if low is not None) / len(layers),
+        None if None in highs else sum(high for high in highs if high is not None) / len(layers),
+        method="mean over batch norms, ends averaged",
+        n=min(part.n for part in parts),
+        reliable=all(part.reliable and math.isfinite(part.value) for part in parts),
+    )
+
+
+def worst(fails: Sequence[Fail]) -> Fail:
+    """The fail with the largest figure: in every rule here, larger is worse."""
+    return max(fails, key=lambda fail: fail.measured.value)
+
+
+def figure(value: float) -> str:
+    """Three significant digits: ``2 960``, ``0.042``, ``5.5e4`` style beyond 99 999."""
+    if not math.isfinite(value):
+        return "not a number" if math.isnan(value) else "∞" if value > 0 else "−∞"
+    rounded = float(f"{value:.3g}")
+    if rounded and not 1e-3 <= abs(rounded) < 1e5:
+        mantissa, exponent = f"{rounded:.2e}".split("e")
+        return f"{float(mantissa):g}e{int(exponent)}"
+    return f"{rounded:,.10g}".replace(",", " ")
+
+
+def percent(share: float) -> str:
+    """``0.0827`` → ``8.3 %``."""
+    return f"{100 * share:.1f} %" if math.isfinite(share) else "not a number"
+
+
+def interval(quantity: Quantity) -> str:
+    """The interval in words, or why there is none."""
+    if quantity.low is None or quantity.high is None:
+        return "exact" if quantity.method == "exact" else "no interval"
+    return f"{100 * quantity.level:g} % interval {figure(quantity.low)} to {figure(quantity.high)}"
+
+
+def percent_interval(quantity: Quantity) -> str:
+    """As :func:`interval`, for a share."""
+    if quantity.low is None or quantity.high is None:
+        return "exact" if quantity.method == "exact" else "no interval"
+    return f"{100 * quantity.level:g} % interval {percent(quantity.low)} to {percent(quantity.high)}"

@@ -1,0 +1,133 @@
+"""Which fixes are proposed for which findings, and what they promise."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import replace
+
+import pytest
+
+from lcaudit import fixes, rules
+from lcaudit.core import plugins, specimen
+from lcaudit.core.measurements import Measurements
+from lcaudit.core.outcomes import Fix
+from lcaudit.fixes._base import Remedy
+
+REMEDIES: tuple[Remedy, ...] = plugins.load_all("lcaudit.fixes", "FIX")
+
+
+def proposed(code: str, measurements: Measurements | None = None) -> tuple[Fix, ...]:
+    rule = rules.find(code)
+    measurements = measurements or rule.fires()
+    (finding,) = rules.judge(measurements, (rule,))[1]
+    return fixes.propose(finding, measurements)
+
+
+def head(**changes) -> Measurements:
+    return specimen.measurements(layers=(specimen.layer("head", is_head=True, gain=10, **changes),))
+
+
+@pytest.mark.parametrize("name", plugins.names("lcaudit.fixes"))
+def test_file_name_is_fix_id_and_rules_exist(name: str) -> None:
+    remedy = plugins.load("lcaudit.fixes", name, "FIX")
+    assert remedy.id == name.replace("_", "-") and remedy.mends
+    assert all(rules.find(code).code == code for code in remedy.mends)
+    assert plugins.document("lcaudit.fixes", name)
+
+
+@pytest.mark.parametrize("code", sorted({code for remedy in REMEDIES for code in remedy.mends}))
+def test_every_fix_is_complete(code: str) -> None:
+    found = proposed(code)
+    assert {fix.id for fix in found} == {remedy.id for remedy in REMEDIES if code in remedy.mends}
+    for fix in found:
+        assert fix.title and not fix.title.endswith(".") and fix.how.endswith(".") and fix.cost
+        assert not any(effect.basis == "measured" for effect in fix.effects), "nothing was measured again yet"
+
+
+@pytest.mark.parametrize("code", ["LC101", "LC304", "LC902", "LC903"])
+def test_no_fix_is_invented(code: str) -> None:
+    assert proposed(code) == ()
+
+
+def test_head_fixes_are_safe_and_ranked_by_gain() -> None:
+    first, second = proposed("LC301")
+    assert (first.id, second.id) == ("batch-norm-before", "centre-input")
+    assert first.applicability == second.applicability == "safe"
+    effect = first.effects[0]
+    assert (effect.layer, effect.metric, effect.basis) == ("head", "κ_80 of Σ_x", "computed")
+    assert effect.gain.value == pytest.approx(10) and effect.before.value == pytest.approx(2960)
+    assert effect.after.value == pytest.approx(296)
+
+
+def test_gain_at_the_median_has_the_wider_interval() -> None:
+    effect = next(effect for effect in proposed("LC301", head())[0].effects if "50" in effect.metric)
+    assert effect.gain.value == pytest.approx(effect.before.value / effect.after.value)
+    assert effect.gain.low == pytest.approx(effect.before.low / effect.after.high)
+    assert effect.gain.high == pytest.approx(effect.before.high / effect.after.low)
+
+
+def test_centring_first_where_it_gains_more() -> None:
+    measurements = head()
+    (layer,) = measurements.layers
+    what_if = {**layer.what_if, "centring": replace(layer.what_if["centring"], gain=specimen.quantity(30))}
+    measurements = replace(measurements, layers=(replace(layer, what_if=what_if),))
+    assert [fix.id for fix in proposed("LC301", measurements)] == ["centre-input", "batch-norm-before"]
+
+
+def inner(*geometries: str) -> Measurements:
+    return specimen.measurements(
+        layers=tuple(
+            specimen.layer(f"block.{i}", "conv2d", gain=20, reads="sum of branches", geometry=geometry, depth=i)
+            for i, geometry in enumerate(geometries)
+        )
+    )
+
+
+def test_zero_padding_makes_folding_unsafe() -> None:
+    assert {fix.applicability for fix in proposed("LC302", inner("1×1", "3×3"))} == {"safe"}
+    padded = proposed("LC302", inner("1×1", "3×3, padding 1"))
+    assert {fix.applicability for fix in padded} == {"unsafe"}
+    assert all("1 of 2 layers pad with zeros (block.1)" in fix.how and "retraining" in fix.cost for fix in padded)
+    assert padded[0].layers == ("block.0", "block.1") and len(padded[0].effects) == 4
+
+
+HOSTILE = ('x"]); import os; os.system("id") #', "a\n::error::", "a b", "a..b", "a" * 300, "été", "\x1b[2J", "", "a.")
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_that_are_not_module_paths_never_enter_code(name: str) -> None:
+    measurements = specimen.measurements(layers=(specimen.layer(name, is_head=True, gain=10),))
+    for fix in proposed("LC301", measurements):
+        assert fix.code == "" and fix.how.isprintable() and fix.title.isprintable()
+
+
+def test_code_parses_and_holds_the_names() -> None:
+    measurements = inner(*["3×3"] * 20)
+    (fix, _) = proposed("LC302", measurements)
+    call = ast.parse(fix.code).body[-1].value
+    assert ast.literal_eval(call.args[1]) == [f"block.{i}" for i in range(20)]
+
+
+def test_tokens_get_advice_without_code() -> None:
+    (fix, centring) = proposed("LC301", head(positions=16))
+    assert fix.code == "" and "positions" in fix.how and centring.code
+
+
+def test_hostile_preprocessing_text_is_escaped() -> None:
+    base = rules.find("LC901").fires()
+    probe = replace(base.probe, dataset="x\x1b[2J", split="\n", source="‮")
+    probe = replace(probe, normalisation=replace(probe.normalisation, source="a\n::error::b"))
+    (fix,) = proposed("LC901", replace(base, probe=probe))
+    assert fix.how.isprintable() and fix.applicability == "display"
+    assert "mean (0.5, 0.5, 0.5)" in fix.how and "x" not in fix.code.split("--data")[1].split()[0]
+
+
+def test_dead_weights_are_counted() -> None:
+    (fix,) = proposed("LC303")
+    assert fix.how.startswith("290 weights in 2 layers"), "27 × 10 and 2 × 10 outputs"
+
+
+def test_recalibration_warns_against_hiding_a_mistake() -> None:
+    fix = next(fix for fix in proposed("LC401") if fix.id == "recalibrate-batch-norm")
+    assert fix.applicability == "unsafe" and "hide the mistake" in fix.how
+    assert fix.layers == ("bn1", "layer1.0.bn1", "layer1.0.bn2")

@@ -1,0 +1,283 @@
+"""What each rule says at and around its borders."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from lcaudit import rules
+from lcaudit.core import specimen
+from lcaudit.core.measurements import NotAudited, ProbeFit, RecordedAccuracy
+from lcaudit.core.outcomes import Fail, Pass, Skip, Undecided
+from lcaudit.core.quantity import Quantity, exact
+from lcaudit.rules import _base
+
+
+def outcomes(code: str, **changes):
+    return list(rules.find(code).check(specimen.measurements(**changes)))
+
+
+def only(code: str, **changes):
+    (outcome,) = outcomes(code, **changes)
+    return outcome
+
+
+def of_layer(code: str, *arguments, **changes):
+    return only(code, layers=(specimen.layer("x", *arguments, **changes),))
+
+
+# --- LC301, LC302 ---------------------------------------------------------------------------------
+
+
+def test_head_uses_centring_where_it_gains_more() -> None:
+    layer = specimen.layer("head", is_head=True, gain=4)
+    better = replace(layer.what_if["centring"], gain=specimen.quantity(8))
+    outcome = only("LC301", layers=(replace(layer, what_if={**layer.what_if, "centring": better}),))
+    assert isinstance(outcome, Fail) and outcome.measured.value == 8
+
+
+def test_head_evidence_says_what_was_seen() -> None:
+    (finding,) = rules.judge(rules.find("LC301").fires(), (rules.find("LC301"),))[1]
+    text = " ".join(finding.evidence)
+    assert "2 960 → 296 after BatchNorm" in text and "43.0 %" in text and "test error did not move" in text
+
+
+@pytest.mark.parametrize(("code", "wiring"), [("LC301", {"is_head": True}), ("LC302", {"reads": "sum of branches"})])
+def test_gain_is_not_judged_from_too_few_samples(code: str, wiring: dict) -> None:
+    outcome = of_layer(code, gain=100, samples=255, **wiring)
+    assert isinstance(outcome, Undecided) and "256 samples" in outcome.reason
+    assert isinstance(of_layer(code, gain=100, samples=256, **wiring), Fail)
+    outcome = of_layer(code, gain=100, reliable=False, **wiring)
+    assert isinstance(outcome, Undecided) and "256" in outcome.reason
+    outcome = of_layer(code, gain=rules.find(code).limit.value, **wiring)
+    assert isinstance(outcome, Undecided) and "interval" in outcome.reason
+    layer = replace(specimen.layer("x", gain=100, **wiring), what_if={})
+    assert isinstance(only(code, layers=(layer,)), Skip)
+
+
+def test_every_linear_or_convolutional_layer_is_judged_by_exactly_one_rule() -> None:
+    for kind in ("linear", "conv1d", "conv2d"):
+        for is_head in (True, False):
+            judged = [not isinstance(of_layer(code, kind, is_head=is_head), Skip) for code in ("LC301", "LC302")]
+            assert sum(judged) == 1, (kind, is_head)
+
+
+def test_layers_are_grouped_by_what_they_read() -> None:
+    reads = ("sum of branches", "normalisation", "network input", "layer", "unknown", "sum of branches")
+    layers = tuple(specimen.layer(f"l{i}", "conv2d", gain=20 + i, reads=what, depth=i) for i, what in enumerate(reads))
+    _, findings = rules.judge(specimen.measurements(layers=layers), (rules.find("LC302"),))
+    assert {finding.id: finding.layers for finding in findings} == {
+        "LC302:uncentred-residual-stream": ("l0", "l5"),
+        "LC302:uncentred-activations-after-normalisation": ("l1",),
+        "LC302:uncentred-input": ("l2",),
+        "LC302:uncentred-layer-inputs": ("l3", "l4"),
+    }
+    stream = next(finding for finding in findings if len(finding.layers) == 2 and "stream" in finding.id)
+    assert "20 to 25×" in stream.title and "l5 (25×)" in stream.message and stream.measured.value == 25
+
+
+# --- LC303 ----------------------------------------------------------------------------------------
+
+
+def test_dead_channels_are_counted_where_they_divide() -> None:
+    fires = of_layer("LC303", "conv2d", dimension=576, zero=27)
+    assert isinstance(fires, Fail) and "27 of 576 input entries (3 of 64 channels)" in fires.evidence[0]
+    uneven = of_layer("LC303", "conv2d", dimension=576, zero=28)
+    assert isinstance(uneven, Fail) and "channels" not in uneven.evidence[0]
+
+
+def test_taps_that_only_meet_padding_are_not_called_dead() -> None:
+    outcome = of_layer("LC303", "conv2d", dimension=576, zero=512, positions=1)
+    assert isinstance(outcome, Undecided)
+    assert isinstance(of_layer("LC303", "conv2d", dimension=576, zero=512, positions=1, geometry="3×3"), Fail)
+    dilated = of_layer("LC303", "conv2d", dimension=576, zero=64, geometry="3×3, padding 18, dilation 18")
+    assert isinstance(dilated, Undecided)
+
+
+def test_dead_message_gives_the_rule_of_three() -> None:
+    rule = rules.find("LC303")
+    (finding,) = rules.judge(rule.fires(), (rule,))[1]
+    assert "fewer than 0.3 % of samples" in finding.message and "normal" in finding.message
+    assert finding.layers == ("layer3.0.conv2", "linear") and finding.measured == exact(27, "entries")
+
+
+# --- LC304 ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("rank", "verdict"), [(8, Fail), (9, Pass), (10, Pass)])
+def test_head_needs_one_direction_fewer_than_classes(rank: int, verdict: type) -> None:
+    assert isinstance(of_layer("LC304", is_head=True, rank=rank), verdict)
+
+
+def test_a_narrow_head_by_design_has_not_collapsed() -> None:
+    assert isinstance(of_layer("LC304", is_head=True, dimension=4), Pass)
+    assert isinstance(of_layer("LC304", is_head=True, rank=4, reads="layer", through=""), Skip)
+
+
+@pytest.mark.parametrize(("rank", "verdict"), [(31, Fail), (32, Fail), (33, Pass)])
+def test_inner_layer_needs_more_than_half_of_live_features(rank: int, verdict: type) -> None:
+    outcome = of_layer("LC304", dimension=72, zero=8, rank=rank, reads="sum of branches")
+    assert isinstance(outcome, verdict)
+
+
+def test_rank_needs_samples_only_to_fail() -> None:
+    assert isinstance(of_layer("LC304", is_head=True, rank=8, samples=255), Undecided)
+    assert isinstance(of_layer("LC304", is_head=True, rank=9, samples=20), Pass)
+
+
+@pytest.mark.parametrize(
+    "wiring",
+    [
+        {"reads": "network input"},
+        {"reads": "unknown"},
+        {"reads": "layer", "through": ""},
+        {"reads": "normalisation", "through": "average pooling"},
+    ],
+)
+def test_rank_is_not_judged_where_it_may_be_the_design(wiring: dict) -> None:
+    assert isinstance(of_layer("LC304", rank=3, **wiring), Skip)
+
+
+# --- LC401 ----------------------------------------------------------------------------------------
+
+
+def test_replay_is_the_mean_over_layers() -> None:
+    layers = (specimen.batch_norm("a", 0.1), specimen.batch_norm("b", 0.3, depth=1))
+    combined = _base.replay(specimen.measurements(batch_norms=layers))
+    assert combined is not None and combined.value == pytest.approx(0.4)
+    assert (combined.low, combined.high) == pytest.approx((0.38, 0.42))
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(0.2, Pass), (0.25, Undecided), (0.3, Fail), (math.nan, Undecided)])
+def test_replay_verdicts(shift: float, verdict: type) -> None:
+    assert isinstance(only("LC401", batch_norms=(specimen.batch_norm(shift=shift),)), verdict)
+
+
+def test_replay_without_intervals_is_undecided() -> None:
+    layer = specimen.batch_norm(shift=3)
+    bare = replace(layer, mean_shift=replace(layer.mean_shift, low=None, high=None))
+    assert isinstance(only("LC401", batch_norms=(layer, bare)), Undecided)
+
+
+@pytest.mark.parametrize(
+    ("first", "rest", "says"), [(1.0, 0.5, "preprocessing"), (0.1, 0.6, "stale"), (0.4, 0.5, "does not tell")]
+)
+def test_the_first_batch_norm_points_at_the_cause(first: float, rest: float, says: str) -> None:
+    layers = (specimen.batch_norm("stem", first), *(specimen.batch_norm(f"b{i}", rest, depth=i) for i in range(1, 9)))
+    outcome = only("LC401", batch_norms=layers)
+    assert isinstance(outcome, Fail) and says in outcome.evidence[-1] and len(outcome.evidence) == 6
+
+
+# --- LC901 ----------------------------------------------------------------------------------------
+
+
+def fitted(wrong: int, of: int = 1000, recorded: float | None = None, **changes):
+    base = specimen.measurements()
+    record = None if recorded is None else RecordedAccuracy("best_prec1", recorded)
+    return only("LC901", fit=specimen.fit(wrong, of, **changes), checkpoint=replace(base.checkpoint, recorded=record))
+
+
+def test_far_from_recorded() -> None:
+    assert isinstance(fitted(190, recorded=0.918), Fail)
+    assert isinstance(fitted(83, recorded=0.918), Pass)
+    assert isinstance(fitted(110, recorded=0.918), Undecided)
+    assert isinstance(fitted(19, 100, recorded=0.918), Fail)
+    assert isinstance(fitted(4, 20, recorded=0.918), Undecided)
+
+
+def test_far_from_recorded_names_its_own_limit() -> None:
+    rule = rules.find("LC901")
+    (finding,) = rules.judge(rule.fires(), (rule,))[1]
+    assert finding.id == "LC901:far-from-recorded" and finding.limit.value == pytest.approx(0.1075, abs=0.001)
+    assert finding.message.startswith("Error 19.0 % on this probe, the checkpoint records 8.2 %.")
+
+
+def test_better_than_recorded_passes_with_a_note() -> None:
+    base = specimen.measurements(fit=specimen.fit(4))
+    base = replace(base, checkpoint=replace(base.checkpoint, recorded=RecordedAccuracy("best_prec1", 0.918)))
+    (check,) = rules.judge(base, (rules.find("LC901"),))[0]
+    assert check.status == "pass" and "trained on" in check.reason
+
+
+@pytest.mark.parametrize("recorded", [math.nan, 91.8, -1.0, math.inf])
+def test_a_recorded_figure_that_is_no_share_is_not_compared(recorded: float) -> None:
+    assert isinstance(fitted(190, recorded=recorded), Pass)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "of", "verdict"),
+    [(900, 1000, Fail), (905, 1000, Fail), (5, 5, Undecided), (4, 5, Undecided), (30, 30, Fail), (800, 1000, Pass),
+     (1, 2, Undecided), (0, 3, Pass)],
+)  # fmt: skip
+def test_near_chance(wrong: int, of: int, verdict: type) -> None:
+    outcome = fitted(wrong, of)
+    assert isinstance(outcome, verdict), outcome
+
+
+def test_one_class_probes_are_not_compared_with_chance() -> None:
+    fit = replace(specimen.fit(40), chance=0.04)
+    assert isinstance(only("LC901", fit=fit), Pass)
+
+
+def test_loss_beyond_uniform_fails_and_around_it_is_undecided() -> None:
+    assert isinstance(fitted(300, loss=2.5), Fail)
+    assert isinstance(fitted(300, loss=2.3), Undecided)
+    assert isinstance(fitted(300, loss=math.nan), Undecided)
+
+
+def test_batch_norms_are_called_as_witness() -> None:
+    rule = rules.find("LC901")
+    (finding,) = rules.judge(replace(rule.fires(), batch_norms=(specimen.batch_norm(shift=2),)), (rule,))[1]
+    assert "batch-norm statistics say the same" in finding.message
+
+
+def test_no_run_and_no_labels_skip() -> None:
+    entropy = Quantity(0.2, "nat", 0.1, 0.3, method="normal", n=9)
+    assert isinstance(only("LC901", fit=None), Skip)
+    assert isinstance(only("LC901", fit=ProbeFit(None, None, None, entropy)), Skip)
+
+
+# --- LC902, LC903 ---------------------------------------------------------------------------------
+
+
+def test_too_few_samples_names_the_number_that_would_do() -> None:
+    layers = (specimen.layer("a", dimension=512), specimen.layer("b", dimension=600), specimen.layer("c"))
+    (finding,) = rules.judge(specimen.measurements(layers=layers), (rules.find("LC902"),))[1]
+    assert finding.layers == ("a", "b") and "2 400 samples" in finding.title
+    assert finding.measured.value == pytest.approx(2.4)
+
+
+def test_unreliable_in_spite_of_enough_samples() -> None:
+    outcome = of_layer("LC902", reliable=False)
+    assert isinstance(outcome, Fail) and outcome.measured.value == 2
+
+
+def test_too_small_a_data_set_is_said() -> None:
+    base = specimen.measurements(layers=(specimen.layer("a", dimension=512),))
+    base = replace(base, probe=replace(base.probe, available=1200))
+    (finding,) = rules.judge(base, (rules.find("LC902"),))[1]
+    assert "holds only 1 200 samples" in finding.message
+
+
+def test_what_is_named_nowhere_is_not_passed() -> None:
+    outcome = only("LC903")
+    assert isinstance(outcome, Undecided) and "902 parameters" in outcome.reason
+
+
+def test_share_of_parameters_not_audited() -> None:
+    outcome = only("LC903", not_audited=(NotAudited("bn", "BatchNorm2d", 100, "r"),))
+    assert isinstance(outcome, Fail) and outcome.measured == exact(0.05)
+
+
+# --- words ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(2960.4, "2 960"), (99.96, "100"), (0.0417, "0.0417"), (0, "0"), (5.5e4, "55 000"), (123456, "1.23e5"),
+     (1e-7, "1e-7"), (math.inf, "∞"), (-math.inf, "−∞"), (math.nan, "not a number"), (10.0, "10")],
+)  # fmt: skip
+def test_figures(value: float, text: str) -> None:
+    assert _base.figure(value) == text

@@ -17,7 +17,7 @@ from lcaudit.core.convention import CONVENTION
 from lcaudit.core.gate import FailOn, gate
 from lcaudit.core.machine import DTYPES, choose_device, environment
 from lcaudit.core.measurements import LayerSpectra, Measurements, Settings
-from lcaudit.core.outcomes import Report, Rule, RuleRecord, Run
+from lcaudit.core.outcomes import Report, Rule, Run
 from lcaudit.core.types import Moments
 
 SCHEMA_VERSION = "1.0"
@@ -101,7 +101,7 @@ def judge(
         gate=gate(findings, checks, measured, fail_on, min_coverage),
         findings=findings,
         checks=checks,
-        rules=tuple(RuleRecord(r.code, r.name, r.summary, r.severity, r.kind, r.limit) for r in chosen),
+        rules=tuple(rules.record(rule) for rule in chosen),
         convention=CONVENTION,
         measurements=measured,
     )
@@ -111,10 +111,13 @@ def _analyse(moments: Moments, float32: bool, progress: Callable[[str, int, int]
     """Spectra of every layer, several at a time: eigenvalue routines release the interpreter's lock."""
     with ThreadPoolExecutor(max_workers=2) as pool:
         waiting = [pool.submit(spectra.analyse, layer, float32=float32) for layer in moments.layers]
-        done = []
-        for future in waiting:
-            done.append(future.result())
-            progress("analysing layers", len(done), len(waiting))
+        done: list[LayerSpectra] = []
+        try:
+            for future in waiting:
+                done.append(future.result())
+                progress("analysing layers", len(done), len(waiting))
+        finally:
+            pool.shutdown(cancel_futures=True)  # an interruption must not wait for the layers that are left
     return tuple(done)
 
 

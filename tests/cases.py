@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,6 @@ class Residual(nn.Module):
 def mlp(*widths: int, bias: bool = True) -> nn.Sequential:
     """Linear and ReLU in turn."""
     layers: list[nn.Module] = []
-    for left, right in zip(widths[:-1], widths[1:], strict=True):
+    for left, right in pairwise(widths):
         layers += [nn.Linear(left, right, bias=bias), nn.ReLU()]
     return nn.Sequential(*layers[:-1])

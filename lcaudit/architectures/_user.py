@@ -11,10 +11,13 @@ from pathlib import Path
 
 import torch
 
-from lcaudit.core.errors import UsageError
+from lcaudit.core.errors import AuditError, UsageError
+from lcaudit.core.files import read_regular
 from lcaudit.core.text import display_name
 
 _HINT = "pass --arch file.py:factory, where factory() returns the nn.Module that the weights were saved from"
+#: No source file is larger.
+_MOST_BYTES = 16 * 2**20
 #: Name of the user's file among the loaded modules; classes defined in it carry it.
 _MODULE = "lcaudit_user_network"
 
@@ -32,10 +35,9 @@ def build(path: Path, factory: str) -> tuple[torch.nn.Module, tuple[int, ...], i
         UsageError: the file is absent, fails, or returns something else. Names the exception and line.
     """
     try:
-        source = path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise UsageError(f"cannot read {display_name(path)}: {reason}", _HINT) from None
+        source = read_regular(path, _MOST_BYTES)
+    except AuditError as error:
+        raise UsageError(f"cannot read {error.message}", _HINT) from None
     shown = display_name(path.name)
     with _importing_from(path.resolve().parent), _reported(path, shown):
         module = types.ModuleType(_MODULE)

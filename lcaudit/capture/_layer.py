@@ -2,58 +2,69 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
-from lcaudit.capture.handlers._base import Accumulator, Handler, add_product
-from lcaudit.capture.wiring import trace
+from lcaudit.capture._survey import Found, Survey
+from lcaudit.capture.handlers._base import Accumulator, Call, Shape, add_product
 from lcaudit.core.measurements import LayerRecord
 from lcaudit.core.types import LayerMoments
 
 #: Label of Σ_g by how the labels' expectation was taken.
 CLOSED_FORM = "expected, closed form"
 ONE_DRAW = "expected, one draw per sample"
+#: Bytes of group sums that may be held; the widest layers get fewer groups beyond it.
+GROUP_MEMORY = 4 * 2**30
+UNEVEN = "its rows do not grow with the batch, so that gradients of single samples cannot be told apart"
 
 
 class LayerSums:
     """One layer's accumulators; ``refused`` says why it is not measured, once that is known."""
 
-    def __init__(self, name: str, kind: str, handler: Handler, module: torch.nn.Module, groups: int) -> None:
-        self.name, self.kind, self.handler, self.module, self.groups = name, kind, handler, module, groups
-        self.refused = ""
-        self.depth = -1
-        self.calls = 0
-        self.positions = 1
-        self.reads = self.through = ""
+    def __init__(self, found: Found, groups: int, samples: int, device: torch.device) -> None:
+        """``found`` by the survey of ``samples`` samples; the sums stand apart for ``groups`` groups."""
+        self.found, self.handler, self.groups, self.device = found, found.handler, groups, device
+        self.refused = found.refused
+        self.per_sample = found.rows // samples
+        if not self.refused and (self.per_sample == 0 or found.rows % samples):
+            self.refused = UNEVEN
+        self.rows = 0
         self.label = ONE_DRAW
-        self.inputs: Accumulator | None = None
-        shape = handler.shape(module)
-        self.shape = shape
-        self.gradient = torch.zeros(groups, shape.groups, shape.outputs, shape.outputs, dtype=torch.float64)
         self.gradient_calls = 0
+        self.inputs: Accumulator | None = None
+        self.gradient = torch.zeros(0)
+        if not self.refused:
+            shape = found.shape
+            self.inputs = self.handler.accumulator(found.call, groups, device)
+            self.gradient = torch.zeros(
+                groups, shape.groups, shape.outputs, shape.outputs, dtype=torch.float64, device=device
+            )
 
-    def see_input(self, inputs: torch.Tensor, depth: int, group: int, device: torch.device) -> None:
-        """Add the input of one call; the first call also fixes geometry and wiring."""
-        self.calls += 1
-        if self.calls > 1:
-            self.refused = "it is used more than once in a pass"
-            self.inputs = None
-        if self.refused:
+    def see_input(self, call: Call, group: int, keep: torch.Tensor | None) -> None:
+        """Add the rows of one use, those that ``keep`` (bool [rows]) marks."""
+        self.refused = self.refused or self.handler.refuse(call)
+        if self.refused or self.inputs is None:
             return
-        if self.depth < 0:
-            self.depth = depth
-            self.reads, self.through = trace(inputs)
-            self.refused = self.handler.refuse(self.module, inputs)
-            if self.refused:
-                return
-            self.inputs = self.handler.accumulator(self.module, inputs.detach(), self.groups, device)
-            self.gradient = self.gradient.to(device)
-        assert self.inputs is not None
-        self.inputs.add(inputs.detach(), group)
+        sides = self.handler.rows(call)
+        self.rows += torch.Size(sides).numel()
+        self.inputs.add(call, group, keep)
 
-    def see_gradient(self, gradient: torch.Tensor, group: int) -> None:
-        """Add ∂ℓ/∂output of one batch, each sample's own loss."""
+    def close_pass(self, samples: int) -> None:
+        """After a forward pass: every sample must have brought as many rows as in the survey.
+
+        That is how a weight shows itself that acts on something the samples share, such as positions: the
+        gradient at its output is a sum over samples, whose square is no sum of squares.
+        """
+        if self.rows != self.per_sample * samples:
+            self.refused = self.refused or UNEVEN
+        self.rows = 0
+
+    def see_gradient(self, call: Call, gradient: torch.Tensor, group: int, keep: torch.Tensor | None) -> None:
+        """Add ∂ℓ/∂output of one use, each sample's own loss."""
         self.gradient_calls += 1
-        add_product(self.gradient[group], self.handler.gradient_rows(self.module, gradient.detach()))
+        for rows in self.handler.gradient_rows(call, gradient.detach()):
+            add_product(self.gradient[group], rows if keep is None else rows[..., keep])
 
     def see_probabilities(self, probabilities: torch.Tensor, group: int) -> None:
         """At the network's output: Σ_g in closed form, diag(p) − p pᵀ (float64 [b, C])."""
@@ -61,33 +72,48 @@ class LayerSums:
         self.gradient_calls += 1
         self.gradient[group, 0] += torch.diag(probabilities.sum(0)) - probabilities.T @ probabilities
 
-    def finish(self, samples: torch.Tensor, is_head: bool) -> LayerMoments | None:
-        """The moments, or ``None`` with ``refused`` set."""
-        if not self.refused and self.inputs is None:
-            self.refused = "it did not run in the forward pass"
+    def finish(self, samples: torch.Tensor, parameters: int, is_head: bool) -> LayerMoments | None:
+        """The moments, or ``None`` with ``refused`` set. ``samples``: int64 [groups]."""
         if not self.refused and self.gradient_calls == 0:
             self.refused = "its output does not reach the loss"
         if self.refused or self.inputs is None:
             return None
         inputs, gradient = self.inputs.finish(), self.gradient.cpu()
-        if not (inputs.second.isfinite().all() and gradient.isfinite().all()):
+        rows = int(inputs.rows.sum())
+        if rows == 0:
+            self.refused = "all its rows are padding"
+        elif not (inputs.second.isfinite().all() and gradient.isfinite().all()):
             self.refused = "its input or gradient is not finite on this probe"
+        if self.refused:
             return None
-        weight = self.module.weight
-        assert isinstance(weight, torch.Tensor)
+        found, shape = self.found, self.found.shape
         record = LayerRecord(
-            name=self.name,
-            kind=self.kind,
-            depth=self.depth,
-            parameters=sum(parameter.numel() for parameter in self.module.parameters()),
-            inputs=self.shape.inputs * self.shape.groups,
-            outputs=self.shape.outputs * self.shape.groups,
-            groups=self.shape.groups,
-            positions=self.positions,
-            geometry=self.handler.geometry(self.module),
-            reads=self.reads,
-            through=self.through,
+            name=found.weight.name,
+            kind=found.kind,
+            depth=found.depth,
+            parameters=parameters,
+            inputs=shape.inputs * shape.groups,
+            outputs=shape.outputs * shape.groups,
+            groups=shape.groups,
+            positions=max(1, round(rows / int(samples.sum()))),
+            geometry=found.geometry,
+            reads=found.reads,
+            through=found.through,
             is_head=is_head,
         )
-        norm = float(weight.detach().double().norm())
-        return LayerMoments(record, inputs, gradient, self.label, samples, norm)
+        return LayerMoments(record, inputs, gradient, self.label, samples, found.norm)
+
+
+def layer_sums(survey: Survey, groups: int, device: torch.device) -> dict[Any, LayerSums]:
+    """Empty sums for every weight that was found, by its key."""
+    sizes = {key: _group_bytes(one.shape) for key, one in survey.found.items() if not one.refused}
+    chosen = dict.fromkeys(survey.found, groups)
+    for fewer in (4, 2):  # the widest layers first
+        for key in sorted(sizes, key=lambda one: -sizes[one]):
+            if sum(sizes[one] * chosen[one] for one in sizes) > GROUP_MEMORY:
+                chosen[key] = min(chosen[key], fewer)
+    return {key: LayerSums(one, chosen[key], survey.samples, device) for key, one in survey.found.items()}
+
+
+def _group_bytes(shape: Shape) -> int:
+    return 8 * shape.groups * (shape.inputs**2 + shape.outputs**2)

@@ -1,51 +1,66 @@
-"""Which modules with parameters were not measured, and why."""
+"""Which parameters were not measured, and why."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import torch
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
 
-from lcaudit.capture.handlers import handler_for
+from lcaudit.capture._weights import Block
+from lcaudit.capture.handlers import kind_of
 from lcaudit.core.measurements import NotAudited
 from lcaudit.core.text import display_name
 
-_NORMALISATIONS = (_BatchNorm, torch.nn.LayerNorm, torch.nn.GroupNorm, torch.nn.RMSNorm)
+_NORMALISATIONS = (_NormBase, torch.nn.LayerNorm, torch.nn.GroupNorm, torch.nn.RMSNorm)
+_RECURRENT = (torch.nn.RNNBase, torch.nn.RNNCellBase)
 
 
-def shared_weights(module: torch.nn.Module) -> dict[str, str]:
-    """Layers whose weight is also another module's: name → the other's name, for each of them."""
-    owners: dict[int, list[str]] = {}
-    for name, part in module.named_modules(remove_duplicate=False):
-        for parameter in part.parameters(recurse=False):
-            if parameter.dim() > 1:
-                owners.setdefault(id(parameter), []).append(name)
-    return {
-        name: display_name(next(other for other in names if other != name))
-        for names in owners.values()
-        if len(set(names)) > 1
-        for name in names
-    }
+def not_audited(
+    module: torch.nn.Module, reasons: Mapping[int, str], aside: Mapping[int, str], audited: set[Block]
+) -> tuple[NotAudited, ...]:
+    """Every module that owns parameters that were not measured. Shared parameters count once.
 
-
-def not_audited(module: torch.nn.Module, refused: Mapping[str, str], audited: set[str]) -> tuple[NotAudited, ...]:
-    """Every module that owns parameters and was not measured. Shared parameters count once."""
+    Args:
+        reasons: by parameter's id, why a weight that acts was refused.
+        aside: by parameter's id, an operation that takes it and is not measured. audited: what was measured.
+    """
+    measured: dict[int, int] = {}
+    for identity, _, size in audited:
+        measured[identity] = measured.get(identity, 0) + size
     seen: set[int] = set()
     missing = []
     for name, part in module.named_modules():
-        own = [parameter for parameter in part.parameters(recurse=False) if id(parameter) not in seen]
-        seen.update(id(parameter) for parameter in own)
-        if not own or name in audited:
-            continue
-        kind = type(part).__name__
-        if name in refused:
-            reason = refused[name]
-        elif isinstance(part, _NORMALISATIONS):
-            reason = "scale and shift of a normalisation: they have no Kronecker form"
-        elif handler_for(part):
-            reason = "it did not run in the forward pass"
-        else:
-            reason = f"no measurement for {display_name(kind)} yet"
-        missing.append(NotAudited(name, kind, sum(parameter.numel() for parameter in own), reason))
+        own = {key: p for key, p in part.named_parameters(recurse=False) if id(p) not in seen}
+        seen.update(map(id, own.values()))
+        left = {key: p for key, p in own.items() if measured.get(id(p), 0) < p.numel()}
+        if left:
+            number = sum(p.numel() - measured.get(id(p), 0) for p in left.values())
+            reason = _reason(part, left, reasons, aside, partly=len(left) < len(own))
+            missing.append(NotAudited(name, type(part).__name__, number, reason))
     return tuple(missing)
+
+
+def _reason(
+    part: torch.nn.Module,
+    left: Mapping[str, torch.nn.Parameter],
+    reasons: Mapping[int, str],
+    aside: Mapping[int, str],
+    partly: bool,
+) -> str:
+    kind = display_name(type(part).__name__)
+    for parameter in left.values():
+        if id(parameter) in reasons:
+            return reasons[id(parameter)]
+    if isinstance(part, _NORMALISATIONS):
+        return "scale and shift of a normalisation: they have no Kronecker form"
+    if isinstance(part, _RECURRENT):
+        return "a recurrent layer runs its steps in one operation: their inputs and gradients cannot be seen"
+    for key, parameter in left.items():
+        if id(parameter) in aside:
+            return f"its {display_name(key)} is used by {display_name(aside[id(parameter)])!r}, which is not measured"
+    if partly:
+        return f"no measurement for {', '.join(map(display_name, left))} of {kind} yet"
+    if kind_of(part):
+        return "it did not run in the forward pass"
+    return f"no measurement for {kind} yet"

@@ -3,7 +3,7 @@
 Lanczos iteration with products of the matrix and a vector; the matrix itself is never formed.
 
 * ``ggn``: the generalised Gauss–Newton matrix E[Jᵀ (diag p − p pᵀ) J], which for softmax cross-entropy is
-  the expected Fisher information (Martens 2020, section 9.2), over all classes and not one draw.
+  the expected Fisher information (Martens 2020), over all classes and not one draw.
 * ``hessian``: of the mean loss on the given labels; it may have negative eigenvalues, and the largest
   is reported.
 

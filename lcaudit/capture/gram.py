@@ -2,9 +2,8 @@
 
 With G_i the gradient of sample i's loss with respect to the layer's weight, the Fisher block is
 F = (1/m) Σ vec G_i vec G_iᵀ. It shares its non-zero eigenvalues with the m × m matrix
-(1/m) ⟨G_i, G_j⟩, which is small however many parameters the layer has (Papyan 2019; Dangel et al. 2022,
-section 2). Correlations between positions, uses and channels are all in it; only the number of
-samples limits it.
+(1/m) ⟨G_i, G_j⟩, which is small however many parameters the layer has (Papyan 2019; Dangel et al. 2022).
+Correlations between positions, uses and channels are all in it; only the number of samples limits it.
 """
 
 from __future__ import annotations

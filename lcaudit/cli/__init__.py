@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import shlex
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 import click
 
 import lcaudit
+from lcaudit.cli._help import write_exit_codes
+from lcaudit.cli._streams import readable_streams, silence
 from lcaudit.core import plugins
-from lcaudit.core.errors import AuditError
+from lcaudit.core.errors import AuditError, UsageError
 from lcaudit.core.gate import EXIT_INTERRUPTED, EXIT_NO_VERDICT, EXIT_TERMINATED
 from lcaudit.core.text import display_name
+
+_COMPLETE = "_LCAUDIT_COMPLETE"
 
 
 class _Terminated(BaseException):
@@ -37,59 +47,125 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in plugins.names(__name__) and not args[0].startswith("-"):
-            given = display_name(args[0])
-            hint = f"did you mean `lcaudit check {given} …`?" if set("./\\") & set(given) else "see `lcaudit --help`"
-            raise click.UsageError(f"no command {given!r}; {hint}", ctx)
+            raise _no_command(args[0])
         return super().resolve_command(ctx, args)
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The exit codes, and where to begin."""
+        write_exit_codes(formatter)
+        formatter.write("\nStart with `lcaudit demo`; `lcaudit COMMAND --help` lists a command's options.\n")
 
-@click.group(
-    cls=_Commands,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 gate passed, 1 findings at or above --fail-on, 2 no verdict, 3 incomplete, 130/143 stopped.",
-)
-@click.version_option(lcaudit.__version__, prog_name="lcaudit")
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(lcaudit.__version__, prog_name="lcaudit", message="%(prog)s %(version)s")
 def root() -> None:
     """Audit trained checkpoints: how well conditioned is every layer, and what would mend it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; every failure becomes one line on standard error."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 still gets a report
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    # Layers are analysed in parallel, one thread each: NumPy's own threads would only spin against each
+    # other. It reads this when it is first imported, which no command has done yet.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    with readable_streams(), _terminable(), _calm(arguments is None):
+        try:
+            return _run(given)
+        except KeyboardInterrupt:
+            return _say("interrupted", "no report is half-written", EXIT_INTERRUPTED)
+        except _Terminated:
+            return _say("terminated", "no report is half-written", EXIT_TERMINATED)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)
+            return EXIT_NO_VERDICT
+        except click.ClickException as error:
+            return _say("error[usage]", error.format_message(), EXIT_NO_VERDICT, _usage_hint(error, given))
+        except AuditError as error:
+            _debug()
+            return _say(f"error[{error.kind}]", error.message, EXIT_NO_VERDICT, error.hint)
+        except BrokenPipeError:
+            silence(sys.stdout)  # the reader went away: not our failure
+            return EXIT_NO_VERDICT
+        except OSError as error:
+            _debug()
+            silence(sys.stdout)
+            named = f"{error.filename}: " if error.filename else ""
+            return _say("error[environment]", f"{named}{error.strerror or error}", EXIT_NO_VERDICT, _DEBUG_HINT)
+        except Exception as error:
+            _debug()
+            if _out_of_memory(error):
+                return _say("error[environment]", "out of memory", EXIT_NO_VERDICT, "try a smaller --batch-size")
+            said = f"{type(error).__name__}: {error}"
+            return _say("error[internal]", said, EXIT_NO_VERDICT, f"please report it; {_DEBUG_HINT}")
+
+
+_DEBUG_HINT = "LCAUDIT_DEBUG=1 shows where"
+
+
+def _run(arguments: list[str]) -> int:
+    """click's own ``main`` turns a closed pipe into exit code 1, which means findings here."""
+    if instruction := os.environ.get(_COMPLETE):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(root, {}, "lcaudit", _COMPLETE, instruction)
+    try:
+        with root.make_context("lcaudit", arguments) as context:
+            return int(root.invoke(context) or 0)
+    except click.exceptions.Exit as done:
+        return int(done.exit_code)
+
+
+def _no_command(word: str) -> UsageError:
+    """What the user may have meant: a checkpoint without ``check``, or a slip of the pen."""
+    shown = display_name(word)
+    near = difflib.get_close_matches(word, plugins.names(__name__), n=1)
+    if set("./\\") & set(word) or Path(word).exists():
+        hint = f"did you mean `lcaudit check {shlex.quote(shown)} --data …`?"
+    elif near:
+        hint = f"did you mean `lcaudit {near[0]}`?"
+    else:
+        hint = f"commands: {', '.join(plugins.names(__name__))}; see `lcaudit --help`"
+    return UsageError(f"no command {shown!r}", hint)
+
+
+def _usage_hint(error: click.ClickException, arguments: list[str]) -> str:
+    """What a missing option is for, and the help of the command that was called."""
+    known = arguments[:1] if arguments and arguments[0] in plugins.names(__name__) else []
+    see = f"`{' '.join(['lcaudit', *known, '--help'])}`"
+    if isinstance(error, click.MissingParameter) and isinstance(error.param, click.Option) and error.param.help:
+        return f"{error.param.help.rstrip('.')}; {see} tells more"
+    return f"see {see}"
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Python's and NumPy's MemoryError; torch raises types and texts of its own."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM raises inside; only the main thread may set handlers."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
-        code = root.main(args=arguments, prog_name="lcaudit", standalone_mode=False)
-        sys.stdout.flush()
-        return int(code or 0)
-    except (KeyboardInterrupt, click.Abort):
-        return _say("interrupted", "nothing was written", EXIT_INTERRUPTED)
-    except _Terminated:
-        return _say("terminated", "nothing was written", EXIT_TERMINATED)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        return EXIT_NO_VERDICT
-    except click.ClickException as error:
-        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "lcaudit"
-        return _say("error[usage]", error.format_message(), EXIT_NO_VERDICT, f"{where} --help")
-    except AuditError as error:
-        _debug()
-        return _say(f"error[{error.kind}]", error.message, EXIT_NO_VERDICT, error.hint)
-    except BrokenPipeError:
-        # the reader went away: not our failure, and Python must not complain on exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_NO_VERDICT
-    except MemoryError:
-        _debug()
-        return _say("error[limit]", "out of memory", EXIT_NO_VERDICT, "try a smaller --batch-size")
-    except Exception as error:
-        _debug()
-        said = f"{type(error).__name__}: {error}"
-        hint = "please report it; LCAUDIT_DEBUG=1 shows where"
-        return _say("error[internal]", said, EXIT_NO_VERDICT, hint)
+        yield
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def _calm(command_line: bool) -> Iterator[None]:
+    """Python's warnings are for developers: on the command line they are shown with -W or LCAUDIT_DEBUG only."""
+    with warnings.catch_warnings():
+        if command_line and not sys.warnoptions and not os.environ.get("LCAUDIT_DEBUG"):
+            warnings.simplefilter("ignore")
+        yield
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
@@ -98,9 +174,12 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 def _say(what: str, message: str, code: int, hint: str = "") -> int:
     """One line, and a hint below it."""
-    click.echo(f"lcaudit: {what}: {display_name(message, 1000)}", err=True)
-    if hint:
-        click.echo(f"  hint: {display_name(hint, 500)}", err=True)
+    try:
+        click.echo(f"lcaudit: {what}: {display_name(message, 1000)}", err=True)
+        if hint:
+            click.echo(f"  hint: {display_name(hint, 500)}", err=True)
+    except OSError:
+        silence(sys.stderr)  # nobody listens: the exit code still speaks
     return code
 
 

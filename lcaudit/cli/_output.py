@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from lcaudit.cli._help import option
+from lcaudit.cli._streams import is_terminal, note, show, use_color
 from lcaudit.core import plugins
-from lcaudit.core.files import write_whole
+from lcaudit.core.errors import UsageError
+from lcaudit.core.files import check_writable, write_together
 from lcaudit.core.text import display_name
 
 if TYPE_CHECKING:
@@ -27,63 +30,84 @@ def formats() -> tuple[str, ...]:
 
 def output_options(command: F) -> F:
     """Add --format, --export, --color, -q and -v."""
-    for option in reversed(
+    for decorate in reversed(
         [
-            click.option(
-                "--format", "form", type=click.Choice(formats()), default="text", show_default=True,
+            option(
+                "Output", "--format", "form", type=click.Choice(formats()), default="text", show_default=True,
                 help="What to print on standard output.",
             ),
-            click.option(
-                "--export", "exports", multiple=True, metavar="FORMAT=PATH",
+            option(
+                "Output", "--export", "exports", multiple=True, metavar="FORMAT=PATH",
                 help=f"Also write this format to this file; repeatable. Formats: {', '.join(formats())}.",
             ),
-            click.option(
-                "--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
-                help="Colour on the terminal. auto honours NO_COLOR, then FORCE_COLOR, then asks the terminal.",
+            option(
+                "Output", "--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
+                help="Colour in the text report. auto obeys NO_COLOR, then FORCE_COLOR, then asks the terminal.",
             ),
-            click.option("-q", "--quiet", count=True, help="Findings and verdict only; -qq prints nothing."),
-            click.option("-v", "--verbose", count=True, help="Every layer and every check."),
+            option("Output", "-q", "--quiet", count=True, help="Findings and verdict only; -qq prints nothing."),
+            option("Output", "-v", "--verbose", count=True, help="Every layer, and how the network was recognised."),
         ]
     ):  # fmt: skip
-        command = option(command)
+        command = decorate(command)
     return command
 
 
-def parse_exports(exports: tuple[str, ...]) -> list[tuple[str, Path]]:
-    """``html=page.html`` → (format, path). Raises ``click.BadParameter`` before anything is measured."""
+def parse_exports(exports: Sequence[str]) -> list[tuple[str, Path]]:
+    """``html=page.html`` → (format, path).
+
+    Raises:
+        UsageError: an unknown format or no path.
+    """
     parsed = []
     for given in exports:
         form, separator, path = given.partition("=")
         if not separator or not path or form not in formats():
-            raise click.BadParameter(
-                f"{display_name(given)!r}: expected FORMAT=PATH with FORMAT one of {', '.join(formats())}"
+            raise UsageError(
+                f"--export {display_name(given)}: expected FORMAT=PATH",
+                f"formats: {', '.join(formats())}; for example --export {formats()[0]}=report.{formats()[0]}",
             )
+        if path == "-":
+            raise UsageError(f"--export {form}=-: expected a path", f"--format {form} prints on standard output")
         parsed.append((form, Path(path)))
     return parsed
 
 
-def use_color(choice: str) -> bool:
-    """--color, then NO_COLOR, then FORCE_COLOR, then whether standard output is a terminal."""
-    if choice != "auto":
-        return choice == "always"
-    if os.environ.get("NO_COLOR"):
-        return False
-    return bool(os.environ.get("FORCE_COLOR")) or sys.stdout.isatty()
+def check_outputs(files: Sequence[tuple[str, Path]], inputs: Sequence[Path] = ()) -> None:
+    """Find out before anything is measured whether the files can be written.
+
+    Raises:
+        UsageError: two reports in one file, or a report in place of an input.
+        EnvironmentFailure: a file cannot be written.
+    """
+    taken: set[Path] = set()
+    for _, path in files:
+        place = path.absolute()
+        if place in taken:
+            raise UsageError(f"two reports would be written to {display_name(path)}", "give each its own file")
+        taken.add(place)
+        check_writable(path)
+        for given in inputs:
+            if path.exists() and given.exists() and path.samefile(given):
+                raise UsageError(
+                    f"a report would be written over {display_name(given)}, which is to be read",
+                    "choose another place for the report",
+                )
 
 
 def deliver(report: Report, form: str, files: list[tuple[str, Path]], *, color: str, quiet: int, verbose: int) -> None:
-    """Write the files, each whole or not at all, then print."""
+    """Write the files, all of them or none, then print."""
     from lcaudit import reports
 
-    for written, path in files:
-        write_whole(path, reports.render(report, written))
+    write_together([(path, reports.render(report, written)) for written, path in files])
     if quiet > 1:
         return
-    width = None
-    if form == "text" and sys.stdout.isatty():
-        width = os.get_terminal_size(sys.stdout.fileno()).columns
-    shades = use_color(color)
-    text = reports.render(report, form, color=shades, verbosity=verbose - quiet, **({"width": width} if width else {}))
-    click.echo(text, nl=not text.endswith("\n"), color=shades)
-    if files and not quiet and form == "text":
-        click.echo("written: " + "  ".join(display_name(path) for _, path in files), err=True)
+    people = form == "text"
+    colored = people and use_color(color)
+    width = {"width": shutil.get_terminal_size().columns} if is_terminal(sys.stdout) else {}
+    show(
+        reports.render(report, form, color=colored, verbosity=verbose - quiet, **width),
+        color=colored,
+        for_people=people,
+    )
+    if files and not quiet:
+        note("written: " + "  ".join(display_name(path) for _, path in files))

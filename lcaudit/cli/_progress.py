@@ -8,47 +8,73 @@ from typing import Any
 
 import click
 
+from lcaudit.cli._streams import is_terminal, note, silence
+
 #: Seconds between plain lines.
 _EVERY = 15.0
+_LOADING = "loading torch …"
 
 
 class Progress:
-    """Callable (stage, done, total); close it to finish the last bar."""
+    """Callable (stage, done, total); close it to finish the last bar. Where nobody listens it falls silent.
 
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
-        self.terminal = sys.stderr.isatty()
+    Args:
+        quiet: say nothing. clock: seconds, for the time left.
+    """
+
+    def __init__(self, quiet: bool, clock: Any = time.monotonic) -> None:
+        self.quiet, self.clock = quiet, clock
+        self.terminal = is_terminal(sys.stderr)
         self.stage = ""
         self.started = self.said = 0.0
         self.bar: Any = None
+        self.loading = False
         self.done = 0
 
     def start(self) -> None:
         """Say at once that work has begun: importing torch takes seconds."""
         if not self.quiet and self.terminal:
-            click.echo("loading torch …\r", nl=False, err=True)
+            self._write(_LOADING)
+            self.loading = True
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Report that ``done`` of ``total`` steps of ``stage`` are finished."""
         if self.quiet:
             return
-        now = time.monotonic()
+        now = self.clock()
         if stage != self.stage:
             self.close()
             self.stage, self.started, self.said, self.done = stage, now, now, 0
             if self.terminal:
                 self.bar = click.progressbar(length=total, label=f"{stage:<17}", file=sys.stderr, show_pos=True)
-                self.bar.__enter__()
+                self._bar("__enter__")
+            else:
+                note(f"{stage}: {total} in all")
         if self.bar is not None:
-            self.bar.update(done - self.done)
+            self._bar("update", done - self.done)
         elif now - self.said >= _EVERY and done < total:
             left = (now - self.started) / done * (total - done)
-            click.echo(f"{stage}: {done} of {total}, about {left:.0f} s left", err=True)
+            note(f"{stage}: {done} of {total}, about {left:.0f} s left")
             self.said = now
         self.done = done
 
     def close(self) -> None:
-        """End the current bar, if any."""
+        """End the current bar, if any; take back what :meth:`start` said."""
+        if self.loading:
+            self._write("\r" + " " * len(_LOADING) + "\r")
+            self.loading = False
         if self.bar is not None:
-            self.bar.__exit__(None, None, None)
+            self._bar("__exit__", None, None, None)
             self.bar = None
+
+    def _bar(self, step: str, *arguments: Any) -> None:
+        try:
+            getattr(self.bar, step)(*arguments)
+        except OSError:
+            silence(sys.stderr)
+
+    def _write(self, text: str) -> None:
+        try:
+            click.echo(text, nl=False, err=True)
+        except OSError:
+            silence(sys.stderr)

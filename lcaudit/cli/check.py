@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import click
 
-from lcaudit.cli._output import deliver, output_options, parse_exports
+from lcaudit.cli._help import Command, option
+from lcaudit.cli._output import check_outputs, deliver, output_options, parse_exports
 from lcaudit.cli._progress import Progress
+from lcaudit.core.text import display_name
 
 
 def _numbers(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[float, ...] | None:
@@ -17,78 +20,149 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, value: str | None) 
     try:
         return tuple(float(part) for part in value.split(","))
     except ValueError:
-        raise click.BadParameter(f"{value!r}: expected numbers separated by commas, e.g. 0.5,0.5,0.5") from None
+        raise click.BadParameter(
+            f"{display_name(value)!r}: expected numbers separated by commas, e.g. 0.5,0.5,0.5"
+        ) from None
+
+
+def _share(ctx: click.Context, parameter: click.Parameter, value: float) -> float:
+    if math.isnan(value):  # lies in every range, and below which nothing is
+        raise click.BadParameter("nan: expected a number from 0 to 1")
+    return value
 
 
 def _codes(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(code.strip() for given in value for code in given.split(",") if code.strip())
 
 
-@click.command(name="check", short_help="Audit a checkpoint on a probe set.")
+@click.command(
+    name="check",
+    cls=Command,
+    short_help="Audit a checkpoint on a probe set.",
+    examples=(
+        "check model.safetensors --data cifar10",
+        "check resnet20.th --data test.npz --samples 1000 --fail-on warning",
+        "check weights.pt --data images/ --arch network.py:make --mean 0.5 --std 0.25",
+    ),
+    verdict=True,
+)
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option(
+@option(
+    "Probe",
     "--data",
     required=True,
     metavar="NAME|PATH",
-    help="Probe: cifar10, digits, or a path to .npz, .safetensors or a folder of images. Labels are optional.",
+    help="What to run through the network: cifar10, digits, or the path of an .npz, .npy or .safetensors file "
+    "or of a folder of images. Labels are optional.",
 )
-@click.option("--data-root", type=click.Path(path_type=Path), help="Where to look for a named data set first.")
-@click.option("--split", help="Which split of a named data set.  [default: test]")
-@click.option("--samples", type=click.IntRange(min=2), help="How many samples to use.  [default: all, at most 5000]")
-@click.option("--mean", callback=_numbers, metavar="R,G,B", help="Input normalisation; needs --std.")
-@click.option("--std", callback=_numbers, metavar="R,G,B", help="Input normalisation; needs --mean.")
-@click.option(
+@option(
+    "Probe",
+    "--data-root",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Where to look for a named data set first.",
+)
+@option("Probe", "--split", metavar="NAME", help="Which split of a named data set.  [default: test]")
+@option(
+    "Probe",
+    "--samples",
+    metavar="N",
+    type=click.IntRange(min=2),
+    help="How many samples to use.  [default: all, at most 5000]",
+)
+@option(
+    "Probe",
+    "--mean",
+    callback=_numbers,
+    metavar="R,G,B",
+    help="Mean of each channel, on the scale 0 to 1; needs --std.  [default: the network's or the data set's own]",
+)
+@option("Probe", "--std", callback=_numbers, metavar="R,G,B", help="Standard deviation of each channel; needs --mean.")
+@option(
+    "Network",
     "--arch",
     metavar="FILE.py:FACTORY|FAMILY",
-    help="Build the network with your own function (this runs that file's code), or force a family.",
+    help="Build the network with your own function (this runs that file's code), or name its family.  "
+    "[default: recognised from the weights]",
 )
-@click.option("--batch-size", type=click.IntRange(min=1), default=128, show_default=True)
-@click.option(
+@option(
+    "Measurement",
+    "--batch-size",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=128,
+    show_default=True,
+    help="Samples per pass; smaller needs less memory and changes nothing but rounding.",
+)
+@option(
+    "Measurement",
     "--seed",
+    metavar="N",
     type=click.IntRange(0, 2**63 - 1),
     default=0,
     show_default=True,
     help="Chooses the samples and draws the labels of the expected Fisher.",
 )
-@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
-@click.option("--select", multiple=True, callback=_codes, metavar="CODES", help="Only these rules: LC301, LC3, a name.")
-@click.option("--ignore", multiple=True, callback=_codes, metavar="CODES", help="Not these rules.")
-@click.option(
+@option(
+    "Measurement",
+    "--dtype",
+    type=click.Choice(["float32", "float64"]),
+    default="float32",
+    show_default=True,
+    help="Precision of the passes; sums and eigenvalues are always float64.",
+)
+@option(
+    "Measurement",
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    show_default=True,
+    help="Where the passes run.",
+)
+@option(
+    "Verdict",
+    "--select",
+    multiple=True,
+    callback=_codes,
+    metavar="CODES",
+    help="Only these rules, by code (LC301), beginning of a code (LC3) or name; `lcaudit rules` lists them.",
+)
+@option("Verdict", "--ignore", multiple=True, callback=_codes, metavar="CODES", help="Not these rules.")
+@option(
+    "Verdict",
     "--fail-on",
     type=click.Choice(["error", "warning", "info", "never"]),
     default="error",
     show_default=True,
-    help="Lowest severity that makes the exit code 1.",
+    help="Lowest severity of a finding that makes the exit code 1.",
 )
-@click.option(
+@option(
+    "Verdict",
     "--min-coverage",
     type=click.FloatRange(0, 1),
-    default=0.0,
+    callback=_share,
+    default=0,
     show_default=True,
     metavar="SHARE",
-    help="Exit 3 where a smaller share of the parameters could be audited.",
+    help="Exit with 3 where a smaller share of the parameters could be audited, 0 to 1.",
 )
-@click.option(
+@option(
+    "Output",
     "-o",
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
     default=Path("lcaudit-report"),
     show_default=True,
     help="Folder for report.html and report.json.",
 )
-@click.option("--no-output", is_flag=True, help="Write no report folder.")
+@option("Output", "--no-output", is_flag=True, help="Write no report folder.")
 @output_options
 def COMMAND(
     model: Path, data: str, output: Path, no_output: bool, form: str, exports: tuple[str, ...], color: str,
     quiet: int, verbose: int, **options: Any,
 ) -> int:  # fmt: skip
-    """Audit the checkpoint MODEL (a file or a folder) on a probe set.
-
-    \b
-    lcaudit check model.safetensors --data cifar10
-    lcaudit check resnet20.th --data test.npz --samples 1000 --fail-on warning
-    """
+    """Audit the checkpoint MODEL (a file or a folder) on a probe set."""
     files = parse_exports(exports)
     if not no_output:
         files = [("html", output / "report.html"), ("json", output / "report.json"), *files]
@@ -100,6 +174,8 @@ def run(
     options: dict[str, Any],
 ) -> int:  # fmt: skip
     """Audit, deliver, return the exit code."""
+    factory = str(options.get("arch") or "").rpartition(":")[0]
+    check_outputs(files, [model, Path(data), *([Path(factory)] if factory else [])])
     progress = Progress(quiet=bool(quiet))
     progress.start()
     try:

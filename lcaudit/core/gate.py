@@ -15,6 +15,8 @@ STATUSES = ("fail", "pass", "undecided", "skip", "crash")
 
 EXIT_PASS, EXIT_FINDINGS, EXIT_NO_VERDICT, EXIT_INCOMPLETE = 0, 1, 2, 3
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
+Verdict = Literal["pass", "fail", "incomplete"]
+EXIT_CODES: dict[Verdict, int] = {"pass": EXIT_PASS, "fail": EXIT_FINDINGS, "incomplete": EXIT_INCOMPLETE}
 
 
 def gate(
@@ -27,25 +29,26 @@ def gate(
     """
     counts = Counter(check.status for check in checks)
     blocking = [] if fail_on == "never" else [f for f in findings if _rank(f.severity) <= _rank(fail_on)]
-    missing = []
+    reasons = []
     if counts["crash"]:
-        missing.append(f"{count(counts['crash'], 'check')} crashed")
+        reasons.append(f"{count(counts['crash'], 'check')} crashed")
     if not measured.layers:
-        missing.append("no layer was measured")
+        reasons.append("no layer was measured")
     elif measured.coverage < min_coverage:
-        missing.append(
-            f"{measured.coverage:.1%} of the parameters were audited, --min-coverage asks for {min_coverage:.1%}"
+        reasons.append(
+            f"{measured.coverage:.2%} of the parameters were audited, --min-coverage asks for {min_coverage:.2%}"
         )
-    verdict: Literal["pass", "fail", "incomplete"] = "pass"
-    reasons = tuple(missing)
-    code = EXIT_PASS
+    verdict: Verdict = "fail" if blocking else "incomplete" if reasons else "pass"
     if blocking:
-        verdict, code = "fail", EXIT_FINDINGS
-        reasons = (f"{count(len(blocking), 'finding')} at or above --fail-on {fail_on}", *missing)
-    elif missing:
-        verdict, code = "incomplete", EXIT_INCOMPLETE
+        reasons.insert(0, f"{count(len(blocking), 'finding')} at or above --fail-on {fail_on}")
     return Gate(
-        fail_on, min_coverage, measured.coverage, verdict, code, reasons, {name: counts[name] for name in STATUSES}
+        fail_on=fail_on,
+        min_coverage=min_coverage,
+        coverage=measured.coverage,
+        verdict=verdict,
+        exit_code=EXIT_CODES[verdict],
+        reasons=tuple(reasons),
+        counts={name: counts[name] for name in STATUSES},
     )
 
 

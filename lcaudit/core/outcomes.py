@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from lcaudit.core.measurements import Measurements
@@ -17,11 +17,21 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """A threshold with its unit and where it comes from."""
+
+    value: float
+    unit: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Pass:
-    """The whole interval lies on the good side of the limit."""
+    """The whole interval lies on the good side of the limit; ``note`` is a remark for the account."""
 
     layer: str
     measured: Quantity | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +42,17 @@ class Fail:
         layer: state-dict path, or ``""`` for the whole model.
         cause: fails of one rule that share a cause become one finding; ``""`` stands alone.
         evidence: further facts, one sentence each.
+        limit, metric, severity: replace the rule's own in the finding, where another figure was judged or
+            the amount calls for another severity.
     """
 
     layer: str
     measured: Quantity
     cause: str = ""
     evidence: tuple[str, ...] = ()
+    limit: Limit | None = None
+    metric: str = ""
+    severity: Severity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +81,6 @@ class Crash:
 
 
 Outcome = Pass | Fail | Undecided | Skip | Crash
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """A threshold with its unit and where it comes from."""
-
-    value: float
-    unit: str
-    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +130,7 @@ class Finding:
     Attributes:
         id: ``CODE:layer`` or ``CODE:cause``, stable between runs.
         kind: ``defect`` (a fact) or ``opportunity`` (an estimated gain).
+        metric: what the figure is, e.g. ``dead input entries, layer with the largest share``.
         measured: the figure judged; for several layers, the worst one.
         layers: the layers it speaks of, in order of execution; empty for the whole model.
     """
@@ -135,6 +142,7 @@ class Finding:
     title: str
     message: str
     layers: tuple[str, ...]
+    metric: str
     measured: Quantity
     limit: Limit
     evidence: tuple[str, ...] = ()
@@ -158,11 +166,14 @@ class Rule:
 
     Attributes:
         code: ``LC`` and three digits, never reused.
+        metric: what the rule's figure is, in a few words; a finding shows it before the number.
         check: measurements → outcomes, one for each layer looked at.
         tell: (fails with one cause, measurements) → (title, message) of their finding. Text from files
             must pass ``display_name``.
         fires, quiet, skips: builders of small measurements on which the rule fails, passes, and skips;
             the contract tests run them.
+        casts_doubt: while this rule has a finding, the other figures describe something else than the
+            user means; it is told first.
     """
 
     code: str
@@ -170,24 +181,33 @@ class Rule:
     summary: str
     severity: Severity
     kind: Literal["defect", "opportunity"]
+    metric: str
     limit: Limit
     check: Callable[[Measurements], Sequence[Outcome]]
     tell: Callable[[Sequence[Fail], Measurements], tuple[str, str]]
     fires: Callable[[], Measurements]
     quiet: Callable[[], Measurements]
     skips: Callable[[], Measurements]
+    casts_doubt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RuleRecord:
-    """A rule as a report carries it: enough to read the report without lcaudit."""
+    """A rule as a report carries it: enough to read the report without lcaudit.
+
+    Attributes:
+        manual: the rule's manual page, text by heading (``What it means``, ``How sure``, …).
+    """
 
     code: str
     name: str
     summary: str
     severity: Severity
     kind: Literal["defect", "opportunity"]
+    metric: str
     limit: Limit
+    casts_doubt: bool = False
+    manual: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

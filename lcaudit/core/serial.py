@@ -13,6 +13,7 @@ import sys
 import types
 import typing
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from lcaudit.core.errors import MalformedInput
@@ -20,17 +21,58 @@ from lcaudit.core.errors import MalformedInput
 T = TypeVar("T")
 #: Deeper nesting than a report ever has; a deeper file is refused before Python's recursion limit.
 MOST_DEPTH = 64
+#: A record or list with text in it that is no longer than this is written on one line.
+LONGEST_LINE = 400
 
 
 def dumps(value: Any) -> str:
-    """``value`` (a dataclass) as indented UTF-8 JSON text with a trailing newline."""
-    return json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    """``value`` (a dataclass) as indented UTF-8 JSON text with a trailing newline.
+
+    A list of numbers (or of such lists), and a short record of scalars, takes one line: a changed
+    figure then changes one line.
+    """
+    return _written(plain(value), "") + "\n"
+
+
+def _written(value: Any, margin: str) -> str:
+    if not value or not isinstance(value, (dict, list)) or _fits_one_line(value):
+        return _compact(value)
+    inner = f"{margin} "
+    if isinstance(value, dict):
+        rows = [f"{inner}{_compact(key)}: {_written(item, inner)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(rows) + f"\n{margin}}}"
+    return "[\n" + ",\n".join(inner + _written(item, inner) for item in value) + f"\n{margin}]"
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _fits_one_line(value: dict[str, Any] | list[Any]) -> bool:
+    items = list(value.values()) if isinstance(value, dict) else value
+    if isinstance(value, list) and all(_numeric(item) for item in items):
+        return True
+    return all(_single(item) for item in items) and len(_compact(value)) <= LONGEST_LINE
+
+
+def _single(item: Any) -> bool:
+    return not isinstance(item, (dict, list)) or (isinstance(item, dict) and item.keys() == {"nonfinite"})
+
+
+def _numeric(item: Any) -> bool:
+    if isinstance(item, list):
+        return all(_single(one) and not isinstance(one, str) for one in item)
+    return _single(item) and not isinstance(item, str)
 
 
 def plain(value: Any) -> Any:
     """A dataclass as dicts, lists and scalars that JSON can hold."""
     if dataclasses.is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        floats = _float_fields(type(value))
+        items = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {
+            name: plain(float(item) if name in floats and item is not None else item) for name, item in items.items()
+        }
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
@@ -41,6 +83,13 @@ def plain(value: Any) -> Any:
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
     assert value is None or isinstance(value, (bool, int, float)), f"not serialisable: {type(value)}"
     return value
+
+
+@cache
+def _float_fields(kind: type) -> frozenset[str]:
+    """Fields of floats: a whole number there is written as it will be read back, ``1.0`` and not ``1``."""
+    hints = get_type_hints(kind)
+    return frozenset(name for name in hints if hints[name] in (float, float | None))
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -60,10 +109,22 @@ def parse_json(text: str | bytes) -> Any:
         return seen
 
     try:
-        return json.loads(text, parse_constant=refuse, object_pairs_hook=unique)
+        data = json.loads(text, parse_constant=refuse, object_pairs_hook=unique)
+        if _depth(data) > MOST_DEPTH:
+            raise RecursionError
+        return data
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise MalformedInput(f"not valid JSON: {reason}") from None
+
+
+def _depth(data: Any) -> int:
+    """How many lists and objects lie one in another; level by level, so that depth costs no stack."""
+    depth, level = 0, [data]
+    while level := [one for one in level if isinstance(one, (dict, list))]:
+        depth += 1
+        level = [item for one in level for item in (one.values() if isinstance(one, dict) else one)]
+    return depth
 
 
 def load(kind: type[T], data: Any) -> T:

@@ -109,7 +109,7 @@ def layer(
                 for p, q in inputs.condition_number.items()
                 if q.low and q.high
             },
-            quantity(factor, spread, reliable=reliable),
+            quantity(factor, spread, unit="×", reliable=reliable),
             inputs.curve,
             "exact for this layer's own input",
         )
@@ -122,7 +122,7 @@ def layer(
         centred=inputs,
         gradient=gradient,
         fisher=spectrum(dimension * outputs, condition_number * 20),
-        mean_energy=quantity(mean_energy),
+        mean_energy=quantity(mean_energy, unit="share"),
         what_if=what_if,
         weight_norm=3.0,
         scaled_curvature=quantity(9.0),

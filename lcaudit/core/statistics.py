@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from statistics import NormalDist
 
 
+@cache
+def quantile(level: float, degrees: int = 0) -> float:
+    """How many standard errors an interval of coverage ``level`` reaches either way.
+
+    Args:
+        degrees: of freedom, for Student's t; 0 for the normal distribution.
+    """
+    return student_t(degrees, level) if degrees else NormalDist().inv_cdf((1 + level) / 2)
+
+
+@cache
 def student_t(degrees: int, level: float = 0.95) -> float:
     """Two-sided quantile of Student's t, by bisection of its exact distribution function.
 

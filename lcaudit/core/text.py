@@ -48,5 +48,6 @@ def one_line(names: list[str] | tuple[str, ...], most: int = 6) -> str:
 
 
 def count(number: int, noun: str, plural: str = "") -> str:
-    """``count(1, 'layer')`` → ``'1 layer'``, ``count(2, 'layer')`` → ``'2 layers'``."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}".replace(",", " ")
+    """``count(1, 'layer')`` → ``'1 layer'``, ``count(2, 'layer')`` → ``'2 layers'``; digits are grouped from 10 000."""
+    shown = f"{number:,}".replace(",", " ") if abs(number) >= 10_000 else str(number)
+    return f"{shown} {noun if number == 1 else plural or noun + 's'}"

@@ -87,12 +87,14 @@ class Probe:
         batch: positions in order of use → float32 tensor, normalised; reads lazily where it can.
         labels: int64 [samples] in order of use, or ``None``.
         keys: int64 [samples], the index of each sample in its data set: seeds its label draw.
+        mask: positions in order of use → bool [b, T], true where a token is real; ``None`` if nothing is padded.
     """
 
     record: ProbeRecord
     batch: Callable[[int, int], torch.Tensor]
     labels: np.ndarray | None
     keys: np.ndarray
+    mask: Callable[[int, int], torch.Tensor] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from lcaudit.core.measurements import Measurements
 from lcaudit.core.outcomes import Finding, Fix
 from lcaudit.fixes._base import Remedy, best_gain
 
-_SAFEST_FIRST = ("safe", "unsafe", "display")
+#: Advice precedes what changes the network: a wrong cause could be hidden by it.
+_SAFEST_FIRST = ("safe", "display", "unsafe")
 
 
 def propose(finding: Finding, measurements: Measurements) -> tuple[Fix, ...]:

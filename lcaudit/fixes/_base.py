@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lcaudit.core.measurements import LayerRecord, LayerSpectra, Measurements
 from lcaudit.core.outcomes import Effect, Finding, Fix
@@ -47,7 +47,7 @@ def effects_of(change: str, layers: Sequence[LayerSpectra]) -> tuple[Effect, ...
             after = what_if.condition_number.get(percentile) if what_if else None
             if what_if is None or before is None or after is None:
                 continue
-            gain = what_if.gain if percentile == _GAIN else _ratio(before, after)
+            gain = replace(what_if.gain, unit="×") if percentile == _GAIN else _ratio(before, after)
             effects.append(Effect(spectra.layer.name, f"κ_{percentile} of Σ_x", before, after, gain, "computed"))
     return tuple(effects)
 
@@ -60,7 +60,7 @@ def _ratio(before: Quantity, after: Quantity) -> Quantity:
         low, high = before.low / after.high, before.high / after.low
     return Quantity(
         before.value / after.value if after.value else math.nan,
-        "1",
+        "×",
         low,
         high,
         method="ratio, ends taken crosswise",
@@ -70,8 +70,9 @@ def _ratio(before: Quantity, after: Quantity) -> Quantity:
 
 
 def best_gain(fix: Fix) -> float:
-    """The largest gain that the fix promises; 0 where none was computed."""
-    gains = [effect.gain.value for effect in fix.effects if not math.isnan(effect.gain.value)]
+    """The largest gain in κ_80 that the fix promises; 0 where none was computed."""
+    judged = [effect.gain.value for effect in fix.effects if effect.metric.startswith(f"κ_{_GAIN}")]
+    gains = [gain for gain in judged if not math.isnan(gain)]
     return max(gains, default=0.0)
 
 

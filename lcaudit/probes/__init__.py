@@ -60,9 +60,9 @@ def open_probe(
         EnvironmentFailure: a file cannot be read, or Pillow is missing.
     """
     found, dataset, path, notes = find(data, root, split)
-    classes = network.record.classes
+    classes = network.record.classes  # 0 for a network of the user's that does not say
     if found.labels is not None:
-        if path is not None and path.is_dir() and not dataset:
+        if classes and path is not None and path.is_dir() and not dataset:
             _check_folders(found, classes)
         check_classes(found.labels, classes, found.source)
     positions, order = choose(found.count, samples, seed)
@@ -72,7 +72,7 @@ def open_probe(
         dataset, recognised = recognise(path, found, pixels.shape)
         notes = (recognised,) if dataset else ()
     known = datasets().get(dataset)
-    if known and found.labels is not None and len(known.classes) != classes:
+    if known and classes and found.labels is not None and len(known.classes) != classes:
         raise ProbeUnavailable(
             f"{dataset} has {len(known.classes)} classes, the network has {classes} outputs",
             "pass the data set that the network was trained for to --data",

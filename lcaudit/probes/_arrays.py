@@ -145,16 +145,16 @@ def _labels(labels: np.ndarray, count: int, name: str) -> np.ndarray:
 
 
 def check_classes(labels: np.ndarray, classes: int, name: str) -> None:
-    """Labels must lie in 0 … classes − 1.
+    """Labels must lie in 0 … classes − 1; where ``classes`` is 0, unknown, they must not be negative.
 
     Raises:
         ProbeUnavailable: naming the first label that does not.
     """
-    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    wrong = np.flatnonzero((labels < 0) | ((labels >= classes) & (classes > 0)))
     if len(wrong):
+        expected = f"the network's classes are 0 to {classes - 1}" if classes else "classes are numbered from 0"
         raise ProbeUnavailable(
-            f"{display_name(name)}: label {labels[wrong[0]]} at index {wrong[0]}, "
-            f"the network's classes are 0 to {classes - 1}",
+            f"{display_name(name)}: label {labels[wrong[0]]} at index {wrong[0]}, {expected}",
             "pass the data set that the network was trained for",
         )
 

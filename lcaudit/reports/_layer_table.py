@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from lcaudit.core import figures as numbers
 from lcaudit.core.measurements import LayerSpectra
 from lcaudit.core.outcomes import Report
-from lcaudit.reports import _format as numbers
 from lcaudit.reports import _summary as summary
 from lcaudit.reports._contract import Style
 from lcaudit.reports._terminal import Column, cells, clip, table, wrapped
 
-#: Layers listed without ``-v``; columns that a narrow terminal loses, least important first.
-_MOST = 12
-_DISPENSABLE = ("kind", "λmax(F)", "95 % interval", "rank/dim", "κ_50")
+#: Layers listed without ``-v``; columns that only ``-v`` shows, and that a narrow terminal loses, least
+#: important first.
+_MOST = 8
+_FOR_EXPERTS = ("κ_50", "≈ λmax(F)")
+_DISPENSABLE = ("kind", "≈ λmax(F)", "95 % interval", "rank/dim", "κ_50")
 _SHORTEST_NAME = 20
 _COLUMNS = (
     Column("layer", right=False),
@@ -22,7 +22,7 @@ _COLUMNS = (
     Column("κ_80 of Σ_x"),
     Column("95 % interval"),
     Column("gain"),
-    Column("λmax(F)"),
+    Column("≈ λmax(F)"),
     Column("rank/dim"),
 )
 
@@ -37,19 +37,26 @@ def layer_lines(report: Report, style: Style) -> list[str]:
     marks = summary.accused(report)
     marked = [" *" if spectra.layer.name in marks else "" for spectra in shown]
     order = "in order of execution" if every else "worst κ_80 first; -v lists all"
-    legend = "gain: κ_80 before / after a BatchNorm at the input"
+    legend = (
+        "κ_80 of Σ_x: how lopsided the layer's input is, 1 is ideal, gradient descent needs steps in proportion; gain: "
+        "κ_80 now / after BatchNorm before the layer"
+    )
+    if style.verbosity > 0:
+        legend += "; ≈ λmax(F): of the Kronecker product, tens of times off either way in convolutions"
     if any(marked):
         legend += "; * named in a finding"
     if not all(summary.kappa(spectra).reliable for spectra in shown):
         legend += "; ? too few samples to judge"
-    rows = _fit([[clip(s.layer.name, 60), *_figures(s)] for s in shown], marked, style.width)
+    rows = _fit([[clip(s.layer.name, 60), *_figures(s)] for s in shown], marked, style)
     title = wrapped(f"layers  {len(shown)} of {len(layers)}, {order}", style.width, "", "        ")
     return [*title, *rows, *wrapped(legend, style.width, "  ")]
 
 
-def _fit(rows: list[list[str]], marked: list[str], width: int) -> list[str]:
-    """Drop columns, then shorten names, until the table is no wider than ``width``."""
-    columns = list(_COLUMNS)
+def _fit(rows: list[list[str]], marked: list[str], style: Style) -> list[str]:
+    """Drop columns, then shorten names, until the table is no wider than ``style.width``."""
+    width, columns = style.width, list(_COLUMNS)
+    for heading in _FOR_EXPERTS if style.verbosity <= 0 else ():
+        rows = _without(columns, rows, heading)
     for heading in (*_DISPENSABLE, ""):
         lines = table(columns, [[row[0] + mark, *row[1:]] for row, mark in zip(rows, marked, strict=True)], "  ")
         over = max(map(cells, lines)) - width
@@ -60,10 +67,18 @@ def _fit(rows: list[list[str]], marked: list[str], width: int) -> list[str]:
             short = [clip(row[0], max(8, longest - over)) for row in rows]
             named = [[name + mark, *row[1:]] for name, mark, row in zip(short, marked, rows, strict=True)]
             return table(columns, named, "  ")
-        drop = [column.heading for column in columns].index(heading)
-        del columns[drop]
-        rows = [row[:drop] + row[drop + 1 :] for row in rows]
+        rows = _without(columns, rows, heading)
     raise AssertionError("the last round returns")
+
+
+def _without(columns: list[Column], rows: list[list[str]], heading: str) -> list[list[str]]:
+    """``rows`` less the column called ``heading``, which is taken out of ``columns`` if it is still there."""
+    headings = [column.heading for column in columns]
+    if heading not in headings:
+        return rows
+    drop = headings.index(heading)
+    del columns[drop]
+    return [row[:drop] + row[drop + 1 :] for row in rows]
 
 
 def _figures(spectra: LayerSpectra) -> list[str]:
@@ -76,7 +91,7 @@ def _figures(spectra: LayerSpectra) -> list[str]:
         numbers.scientific(summary.kappa(spectra, "50").value),
         numbers.scientific(kappa.value) + ("" if kappa.reliable else "?"),
         interval,
-        numbers.figure(replace(gain, unit="×")).value if gain else "",
+        numbers.figure(gain).value if gain else "",
         numbers.scientific(spectra.fisher.largest.value),
         f"{spectra.input.rank}/{spectra.input.dimension}",
     ]

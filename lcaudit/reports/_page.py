@@ -8,16 +8,18 @@ from typing import Any
 
 from markupsafe import Markup
 
-from lcaudit.core.outcomes import Effect, Finding, Fix, Report
-from lcaudit.core.quantity import Quantity
-from lcaudit.reports import _format as numbers
+from lcaudit.core import figures as numbers
+from lcaudit.core.outcomes import Effect, Finding, Fix, Limit, Report
+from lcaudit.core.text import count
 from lcaudit.reports import _summary as summary
-from lcaudit.reports._page_layers import layer_views, panels
+from lcaudit.reports._page_layers import FOOTNOTE, ROW_HEADINGS, layer_views, panels
 from lcaudit.reports._page_method import method
 from lcaudit.reports._plots import value_bar
 
-#: Layers named in a card before the rest is folded away; effects of a fix likewise.
+#: Layers named in a card before the rest is folded away; effects of a fix likewise; findings in the overview.
 _MOST = 8
+#: Facts that stand open in a card; more are folded.
+_MOST_FACTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,32 +33,42 @@ class Statistic:
 
 @dataclass(frozen=True, slots=True)
 class FixView:
-    """A fix with its effects as rows (layer, metric, before, after, gain, interval, basis)."""
+    """A fix with its effects as rows (layer, its anchor, metric, before, after, gain, interval, basis).
+
+    ``rows`` are the largest effects on the first metric, ``rest`` all others.
+    """
 
     fix: Fix
     applicability: str
+    promise: str
     rows: tuple[tuple[str, ...], ...]
     rest: tuple[tuple[str, ...], ...]
+    lines: int
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A finding with its plot and its words."""
+    """A finding with its plot and its words.
+
+    Attributes:
+        fixes: the first in full, the others in short. layers, rest: (name, anchor), unless the fix lists them.
+        manual: (heading, text) of the rule's page, in the first card of each rule; ``about`` is its anchor.
+    """
 
     finding: Finding
     anchor: str
     rule: str
-    summary: str
-    source: str
     bar: Markup | None
     value: str
     interval: str
-    note: str
     limit: str
     side: str
+    folded: bool
     layers: tuple[tuple[str, str], ...]
     rest: tuple[tuple[str, str], ...]
     fixes: tuple[FixView, ...]
+    manual: tuple[tuple[str, str], ...]
+    about: str
 
 
 def page(report: Report) -> Mapping[str, Any]:
@@ -65,16 +77,23 @@ def page(report: Report) -> Mapping[str, Any]:
     layers = layer_views(report)
     links = {spectra.layer.name: view.anchor for spectra, view in zip(measured.layers, layers, strict=True)}
     found = summary.tally(report)
+    explained: dict[str, str] = {}
     return {
         "report": report,
         "word": summary.VERDICTS[report.gate.verdict],
+        "gate": summary.GATES[report.gate.fail_on],
         "sentence": summary.verdict_sentence(report),
+        "doubt": summary.doubt(report),
+        "primer": summary.PRIMER if measured.layers else (),
         "statistics": _statistics(report, found),
         "facts": _facts(report),
         "severities": summary.severities(found),
-        "cards": tuple(_card(finding, i, report, links) for i, finding in enumerate(report.findings)),
+        "cards": tuple(_card(finding, i, report, links, explained) for i, finding in enumerate(report.findings)),
+        "overview": _MOST,
         "panels": panels(report),
         "layers": layers,
+        "row_headings": ROW_HEADINGS,
+        "footnote": FOOTNOTE,
         "checks": _checks(report),
         "passes": _passes(report),
         "method": method(report),
@@ -85,7 +104,7 @@ def _statistics(report: Report, found: summary.Tally) -> tuple[Statistic, ...]:
     checks = found.checks
     return (
         Statistic("Passed", f"{checks['pass']} of {found.decided}", "decided checks"),
-        Statistic("Undecided", str(checks["undecided"]), "the interval holds the limit"),
+        Statistic("Undecided", str(checks["undecided"]), "with reasons below"),
         Statistic("Not run", str(checks["crash"]), "nothing is known"),
         Statistic("Not applicable", str(checks["skip"]), "with reasons below"),
         Statistic("Audited", numbers.percent(report.gate.coverage), "of the parameters"),
@@ -94,62 +113,78 @@ def _statistics(report: Report, found: summary.Tally) -> tuple[Statistic, ...]:
 
 def _facts(report: Report) -> tuple[tuple[str, str], ...]:
     measured = report.measurements
-    probe, fit = measured.probe, measured.fit
-    used = f"{numbers.grouped(probe.samples)} of {numbers.grouped(probe.available)} samples"
+    probe, fit, recorded = measured.probe, measured.fit, measured.checkpoint.recorded
+    used = f"{numbers.grouped(probe.samples)} of {count(probe.available, 'sample')}"
     facts = [
         ("Network", f"{measured.network.title}, {numbers.grouped(measured.network.parameters)} parameters"),
-        ("Probe", f"{probe.dataset}/{probe.split}, {used}"),
+        ("Probe", f"{probe.dataset}/{probe.split}, {used}; normalisation: {probe.normalisation.source}"),
     ]
     if fit is None:
-        facts.append(("Fit", "not measured: the weights are not all finite"))
+        facts.append(("On the probe", "not run: the weights are not all finite"))
     elif fit.error is None:
-        facts.append(("Fit", f"no labels; predictive entropy {_spoken(fit.entropy)}"))
+        facts.append(("On the probe", f"no labels; predictive entropy {numbers.spoken(fit.entropy)}"))
     else:
-        loss = f", loss {_spoken(fit.loss)}" if fit.loss else ""
-        facts.append(("Fit", f"error {_spoken(replace(fit.error, unit='share'))}{loss}"))
+        beside = f"; the checkpoint records {numbers.percent(1 - recorded.value)}" if recorded else ""
+        loss = f"; loss {numbers.spoken(fit.loss)}" if fit.loss else ""
+        facts.append(("On the probe", f"error {numbers.spoken(replace(fit.error, unit='share'))}{beside}{loss}"))
     facts.append(("SHA-256", measured.checkpoint.sha256))
     return tuple(facts)
 
 
-def _spoken(quantity: Quantity) -> str:
-    shown = numbers.figure(quantity)
-    return f"{shown.value} ({shown.interval})" if shown.interval else shown.value
-
-
-def _card(finding: Finding, place: int, report: Report, links: Mapping[str, str]) -> Card:
-    rule = summary.rule_names(report).get(finding.rule)
-    figure = numbers.figure(finding.measured)
-    exact = "exact" if finding.measured.method == "exact" else "no interval"
-    level = f"{numbers.plain(100 * finding.measured.level)} % interval {figure.interval}"
+def _card(finding: Finding, place: int, report: Report, links: Mapping[str, str], explained: dict[str, str]) -> Card:
+    rule, measured = summary.rule_names(report).get(finding.rule), finding.measured
+    figure = numbers.figure(measured)
+    samples = f"n {numbers.grouped(measured.n)}" if measured.n and figure.interval else ""
     layers = tuple((layer, links.get(layer, "")) for layer in finding.layers)
+    fixes = tuple(_fix(fix, links) for fix in finding.fixes)
+    if fixes and fixes[0].rows and set(fixes[0].fix.layers) == set(finding.layers):
+        layers = ()
+    manual: tuple[tuple[str, str], ...] = ()
+    if rule and rule.manual and finding.rule not in explained:
+        manual = (*rule.manual.items(), ("Limit", f"{_limit(rule.limit)}: {rule.limit.source}"))
+    anchor = f"finding-{place + 1}"
+    if manual:
+        explained[finding.rule] = f"about-{anchor}"
     return Card(
         finding=finding,
-        anchor=f"finding-{place + 1}",
+        anchor=anchor,
         rule=rule.name if rule else "",
-        summary=rule.summary if rule else "",
-        source=finding.limit.source,
         bar=value_bar(finding),
         value=figure.value,
-        interval=level if figure.interval else exact,
-        note=figure.note,
-        limit=numbers.limit(finding.limit.value, finding.limit.unit),
+        interval=", ".join(part for part in (numbers.interval(measured), samples, figure.note) if part),
+        limit=_limit(finding.limit),
         side=summary.side(finding),
+        folded=len(finding.evidence) > _MOST_FACTS,
         layers=layers[:_MOST],
         rest=layers[_MOST:],
-        fixes=tuple(_fix(fix) for fix in finding.fixes),
+        fixes=fixes,
+        manual=manual,
+        about=explained.get(finding.rule, ""),
     )
 
 
-def _fix(fix: Fix) -> FixView:
-    effects = sorted(fix.effects, key=lambda effect: -effect.gain.value)
-    rows = tuple(_effect(effect) for effect in effects)
-    return FixView(fix, summary.APPLICABILITY[fix.applicability], rows[:_MOST], rows[_MOST:])
+def _limit(limit: Limit) -> str:
+    return numbers.limit(limit.value, limit.unit)
 
 
-def _effect(effect: Effect) -> tuple[str, ...]:
+def _fix(fix: Fix, links: Mapping[str, str]) -> FixView:
+    first, others = summary.ranked(fix)
+    rows = [_effect(effect, links.get(effect.layer, "")) for effect in (*first, *others)]
+    shown = min(len(first), _MOST)
+    return FixView(
+        fix=fix,
+        applicability=summary.APPLICABILITY[fix.applicability],
+        promise=summary.promise(fix),
+        rows=tuple(rows[:shown]),
+        rest=tuple(rows[shown:]),
+        lines=len(fix.code.splitlines()),
+    )
+
+
+def _effect(effect: Effect, anchor: str) -> tuple[str, ...]:
     gain = numbers.figure(replace(effect.gain, unit="×"))
     before, after = numbers.figure(effect.before).value, numbers.figure(effect.after).value
-    return effect.layer, effect.metric, before, after, gain.value, gain.interval, effect.basis
+    return effect.layer, anchor, effect.metric, before, after, gain.value, gain.interval, effect.basis
 
 
 def _checks(report: Report) -> tuple[tuple[str, str, tuple[tuple[summary.Group, str, str], ...]], ...]:
@@ -159,9 +194,9 @@ def _checks(report: Report) -> tuple[tuple[str, str, tuple[tuple[summary.Group, 
         rows = []
         for group in summary.groups(report, status):
             first = group.checks[0].measured
-            figure = _spoken(first) if first and len(group.checks) == 1 else ""
+            figure = numbers.spoken(first) if first and len(group.checks) == 1 else ""
             limit = summary.straddled(group, report)
-            rows.append((group, figure, f", limit {numbers.limit(limit.value, limit.unit)}" if limit else ""))
+            rows.append((group, figure, f", limit {_limit(limit)}" if limit else ""))
         sections.append((status, summary.STATUSES[status], tuple(rows)))
     return tuple(sections)
 

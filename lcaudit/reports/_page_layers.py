@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
+from lcaudit.core import figures as numbers
 from lcaudit.core.measurements import FactorSpectrum, LayerSpectra
-from lcaudit.core.outcomes import Report
+from lcaudit.core.outcomes import Limit, Report
 from lcaudit.core.quantity import Quantity
-from lcaudit.reports import _format as numbers
+from lcaudit.core.text import count
 from lcaudit.reports import _summary as summary
-from lcaudit.reports._plots import Curve, Series, profile, spectra
+from lcaudit.reports._plots import Curve, spectra
+from lcaudit.reports._profile import Series, profile
 
 #: Beyond this many layers only those named in a finding and the worst ones keep their spectra.
 _MOST_PLOTS = 80
-_CHANGES = {"centring": "centred", "batch_norm": "after BatchNorm"}
+_CHANGES = {"centring": "after centring", "batch_norm": "after BatchNorm"}
+#: What is known of the product as a stand-in for the Fisher block.
+PRODUCT = "within 10 % at a linear head, tens of times off either way in convolutions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class LayerView:
     severity: str
     kappa: str
     interval: str
+    after: str
     gain: str
     cells: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
@@ -49,26 +54,42 @@ def panels(report: Report) -> tuple[Panel, ...]:
     layers = report.measurements.layers
     if not layers:
         return ()
-    guilty = frozenset(i for i, one in enumerate(layers) if one.layer.name in summary.accused(report))
+    names = tuple(one.layer.name for one in layers)
+    gains = tuple(summary.gain(one) for one in layers)
+    judges = summary.judges_of(report, gains)
+    named = {layer for finding in report.findings if finding.rule in judges for layer in finding.layers}
+    guilty = frozenset(i for i, name in enumerate(names) if name in named)
     after = Series("κ_80 after BatchNorm", tuple(_after(one) for one in layers), hollow=True)
     wanted: list[tuple[str, str, Callable[[LayerSpectra], Quantity | None]]] = [
-        ("κ_80 of Σ_x", "Condition number of the input's second moment, and the same after a BatchNorm.", _kappa),
-        ("Gain of a BatchNorm", "κ_80 of Σ_x before / after.", summary.gain),
-        ("λmax of the layer's Fisher", "Of the product Σ_x ⊗ Σ_g.", lambda one: one.fisher.largest),
-        ("λmax of Σ_x", "Scale of the input.", lambda one: one.input.largest),
-        ("λmax of Σ_g", "Scale of the gradient.", lambda one: one.gradient.largest),
-        ("κ_80 of Σ_g", "Condition number of the gradient's second moment.", lambda one: _at_80(one.gradient)),
-        ("κ_80 of the layer's Fisher", "Over the products of eigenvalues.", lambda one: _at_80(one.fisher)),
+        ("κ_80 of Σ_x", "How lopsided each layer's input is: full marks now, rings after BatchNorm before it.", _kappa),
+        ("Gain of BatchNorm", "κ_80 of Σ_x now / after.", summary.gain),
+        ("λmax of Σ_x", "Scale of the input, squared.", lambda one: one.input.largest),
+        ("λmax of Σ_g", "Scale of the gradient, squared.", lambda one: one.gradient.largest),
+        (
+            "λmax of Σ_x ⊗ Σ_g",
+            f"Stands for the layer's Fisher block: {PRODUCT}.",
+            lambda one: one.fisher.largest,
+        ),
+        ("κ_80 of Σ_g", "How lopsided the gradient is.", lambda one: _at_80(one.gradient)),
+        ("κ_80 of Σ_x ⊗ Σ_g", "Over all products of eigenvalues.", lambda one: _at_80(one.fisher)),
     ]
     shown = []
     for i, (title, note, of) in enumerate(wanted):
         figures = tuple(of(one) for one in layers)
         series = [Series(title, figures), *([after] if i == 0 else [])]
-        rules = summary.judges_of(report, figures)
-        plot = profile(title, series, guilty, rules, 300 if i == 0 else 180)
+        rules = summary.rule_names(report)
+        limits = {code: rules[code].limit for code in summary.judges_of(report, figures)}
+        judged = [(limits[code], places) for code, places in summary.judges_of(report, figures).items()]
+        plot = profile(title, series, names, guilty if i < 2 else frozenset(), judged, 320 if i == 0 else 180, i == 0)
         if plot is not None:
-            shown.append(Panel(title, note, plot))
+            shown.append(Panel(title, f"{note}{_dashed(limits)}", plot))
     return tuple(shown)
+
+
+def _dashed(limits: Mapping[str, Limit]) -> str:
+    """What the dashed lines of a panel are."""
+    told = "; ".join(f"limit {numbers.limit(limit.value, limit.unit)}, {code}" for code, limit in limits.items())
+    return f" Dashed: {told}." if told else ""
 
 
 def _after(one: LayerSpectra) -> Quantity | None:
@@ -96,7 +117,7 @@ def layer_views(report: Report) -> tuple[LayerView, ...]:
 def _view(one: LayerSpectra, place: int, severity: str, plotted: bool) -> LayerView:
     kappa, gain = summary.kappa(one), summary.gain(one)
     shown, after = numbers.figure(kappa), _after(one)
-    gained = numbers.figure(replace(gain, unit="×")).value if gain else ""
+    gained = numbers.figure(gain).value if gain else ""
     curves = [
         Curve("Σ_x", one.input.curve, "curve input"),
         Curve("centred", one.centred.curve, "curve centred", "7 4"),
@@ -107,22 +128,25 @@ def _view(one: LayerSpectra, place: int, severity: str, plotted: bool) -> LayerV
         ),
         Curve("Σ_g", one.gradient.curve, "curve gradient", "9 3 2 3"),
     ]
+    then = numbers.figure(after).value if after else ""
     return LayerView(
         spectra=one,
         anchor=f"layer-{place}",
         severity=severity,
         kappa=shown.value + ("" if kappa.reliable else " ?"),
         interval=shown.interval,
+        after=then,
         gain=gained,
         cells=(
             numbers.number(summary.kappa(one, "50").value),
             shown.value,
             shown.interval,
-            numbers.figure(after).value if after else "",
+            then,
             gained,
-            numbers.number(one.fisher.largest.value),
-            numbers.number(one.input.largest.value),
-            numbers.number(one.gradient.largest.value),
+            numbers.figure(gain).interval if gain else "",
+            numbers.figure(one.input.largest).value,
+            numbers.figure(one.gradient.largest).value,
+            numbers.figure(one.fisher.largest).value,
             f"{one.input.rank}/{one.input.dimension}",
         ),
         facts=_facts(one),
@@ -137,38 +161,63 @@ def _facts(one: LayerSpectra) -> tuple[tuple[str, str], ...]:
     energy = numbers.figure(replace(one.mean_energy, unit="share"))
     enough = "" if one.samples >= one.enough_samples else f", too few: κ of Σ_x needs {one.enough_samples}"
     shape = f"{layer.inputs} → {layer.outputs}" + (f" in {layer.groups} groups" if layer.groups > 1 else "")
-    facts = [
-        ("Shape", f"{shape}, {numbers.grouped(layer.parameters)} parameters"),
+    kind = f"{layer.kind}, {layer.geometry}" if layer.geometry else layer.kind
+    return (
+        ("Kind", kind),
+        ("Shape", f"{shape}, {count(layer.parameters, 'parameter')}"),
         ("Reads", reads),
-        ("Rows", f"{numbers.grouped(one.samples)} samples × {layer.positions} positions{enough}"),
+        ("Rows", f"{count(one.samples, 'sample')} × {count(layer.positions, 'position')}{enough}"),
         ("Mean's share of the energy", f"{energy.value}{f' ({energy.interval})' if energy.interval else ''}"),
-        ("Dead inputs", str(one.input.zero)),
+        ("Dead inputs", f"{one.input.zero} of {one.input.dimension}"),
         ("‖W‖", numbers.number(one.weight_norm)),
-        ("λmax(F)·‖W‖²", numbers.figure(one.scaled_curvature).value),
-        ("Σ_g labels", one.gradient_label),
-    ]
-    return tuple([("Geometry", layer.geometry), *facts] if layer.geometry else facts)
+        ("λmax(Σ_x ⊗ Σ_g)·‖W‖²", numbers.spoken(one.scaled_curvature)),
+        ("Labels of Σ_g", one.gradient_label),
+    )
+
+
+#: Headings of a layer's table, the first one of text.
+ROW_HEADINGS = (
+    "Matrix",
+    "κ_50",
+    "κ_80",
+    "95 % interval",
+    "κ_80, plug-in",
+    "κ_90",
+    "κ_100",
+    "λmax",
+    "95 % interval",
+    "Rank",
+    "Effective rank",
+)
+FOOTNOTE = (
+    "Where an interval stands, the figure is the best estimate with its small-sample bias removed; plug-in is the "
+    "definition evaluated on this very probe. Ranks, effective ranks and the centred matrix are plug-in. κ and gains "
+    "are pure numbers; λmax of Σ_x is in squared units of the layer's input, λmax of Σ_g in squared nats per unit of "
+    f"its output. Σ_x ⊗ Σ_g stands for the layer's Fisher block F: {PRODUCT}; figures of Σ_x and Σ_g alone do not rest "
+    "on this."
+)
 
 
 def _rows(one: LayerSpectra) -> tuple[tuple[str, ...], ...]:
-    spectrums = (("Σ_x", one.input), ("centred", one.centred), ("Σ_g", one.gradient), ("F ≈ Σ_x ⊗ Σ_g", one.fisher))
+    spectrums = (("Σ_x", one.input), ("centred C", one.centred), ("Σ_g", one.gradient), ("Σ_x ⊗ Σ_g ≈ F", one.fisher))
     rows = []
     for label, spectrum in spectrums:
-        kappas = (_number(spectrum.condition_number.get(p)) for p in ("50", "80", "90", "100"))
-        at_80 = spectrum.condition_number.get("80")
-        interval = numbers.figure(at_80).interval if at_80 else ""
+        largest = numbers.figure(spectrum.largest)
         rank = f"{spectrum.rank}/{spectrum.dimension}"
         effective = numbers.number(spectrum.effective_rank)
-        rows.append((label, *kappas, interval, numbers.figure(spectrum.largest).value, rank, effective))
+        rows.append((label, *_kappas(spectrum.condition_number), largest.value, largest.interval, rank, effective))
     for key, change in one.what_if.items():
-        kappas = (_number(change.condition_number.get(p)) for p in ("50", "80", "90", "100"))
-        gain = numbers.figure(replace(change.gain, unit="×"))
-        label = f"Σ_x if {_CHANGES.get(key, key)}" if key == "centring" else f"Σ_x {_CHANGES.get(key, key)}"
-        at_80 = change.condition_number.get("80")
-        interval = numbers.figure(at_80).interval if at_80 else ""
-        rows.append((label, *kappas, interval, f"gain {gain.value}", "", ""))
+        rows.append((f"Σ_x {_CHANGES.get(key, key)}", *_kappas(change.condition_number), "", "", "", ""))
     return tuple(rows)
 
 
+def _kappas(known: Mapping[str, Quantity]) -> tuple[str, ...]:
+    """κ_50, κ_80 with interval and plug-in value, κ_90, κ_100."""
+    at_50, at_80, at_90, at_100 = (known.get(p) for p in ("50", "80", "90", "100"))
+    shown = numbers.figure(at_80) if at_80 else numbers.Figure("")
+    plug_in = numbers.number(at_80.raw) if at_80 else ""
+    return _number(at_50), shown.value, shown.interval, plug_in, _number(at_90), _number(at_100)
+
+
 def _number(quantity: Quantity | None) -> str:
-    return numbers.number(quantity.value) if quantity else ""
+    return numbers.figure(quantity).value if quantity else ""

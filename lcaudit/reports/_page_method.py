@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lcaudit.core import figures as numbers
 from lcaudit.core.measurements import BatchNormReplay
 from lcaudit.core.outcomes import Report
 from lcaudit.core.text import count
-from lcaudit.reports import _format as numbers
 
 #: Rows of a table of modules or tensors; more are counted.
 _MOST = 200
@@ -34,7 +34,7 @@ def method(report: Report) -> Mapping[str, Any]:
         "network": (
             ("Family", network.family),
             ("Confidence", network.confidence),
-            *((f"Read off: {key}", str(value)) for key, value in network.variant.items()),
+            ("Read off the tensors", "; ".join(f"{key} {value}" for key, value in network.variant.items())),
             ("Input", " × ".join(map(str, network.input_shape))),
             ("Classes", str(network.classes)),
             ("Stored as", network.dtype),

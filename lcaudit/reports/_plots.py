@@ -1,4 +1,4 @@
-"""The three plots of the page: a finding's figure, a profile over depth, a layer's spectra."""
+"""Two plots of the page: a finding's figure against its limit, and a layer's spectra."""
 
 from __future__ import annotations
 
@@ -8,32 +8,27 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from lcaudit.core.outcomes import Finding, RuleRecord
-from lcaudit.core.quantity import Quantity
-from lcaudit.reports import _format as numbers
+from lcaudit.core import figures as numbers
+from lcaudit.core.outcomes import Finding
 from lcaudit.reports._svg import (
     LEFT,
     RIGHT,
     Scale,
     element,
     fitted,
-    grid_lines,
+    labels_below,
+    labels_left,
     line,
     marker,
     percent,
     picture,
+    placeable,
     text,
     ticks_below,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One quantity over depth, ``None`` where a layer has none."""
-
-    label: str
-    figures: tuple[Quantity | None, ...]
-    hollow: bool = False
+#: Distance that nobody sees, on the grid of 0 … 1000 that a plot's frame has in each direction.
+_INVISIBLE = 2.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +42,13 @@ class Curve:
 
 
 def value_bar(finding: Finding) -> Markup | None:
-    """The figure with its interval against the limit; ``None`` where no axis can hold it."""
+    """The figure with its interval against the limit; ``None`` where no axis can hold it, or the limit is none."""
     measured, limit = finding.measured, finding.limit
     share = 100.0 if measured.unit in numbers.SHARES else 1.0
     ends = [end * share for end in (measured.low, measured.high) if end is not None]
     value, edge = measured.value * share, limit.value * share
     values = [value, edge, *ends]
-    if not all(map(math.isfinite, values)):
+    if not edge or not all(map(math.isfinite, values)):
         return None
     scale = fitted(values, 1.5, 98.5, log=min(values) > 0, room=1.6)
     if scale is None:
@@ -79,77 +74,6 @@ def _whisker(low: float, high: float, y: float) -> Markup:
     return element("g", line(low, y, high, y, "whisker", stroke_width=1.5), *ends)
 
 
-def profile(
-    title: str, series: Sequence[Series], accused: frozenset[int], judges: Sequence[RuleRecord] = (), height: int = 170
-) -> Markup | None:
-    """Figures over depth on a logarithmic axis with their intervals; ``None`` where none is positive.
-
-    Args:
-        accused: places of the layers that a finding names: drawn as triangles.
-        judges: rules whose limits are drawn as dashed lines.
-    """
-    bottom, count = height - 32, len(series[0].figures)
-    known = [q for one in series for q in one.figures if q is not None]
-    values = [v for q in known for v in (q.value, q.low, q.high) if v is not None]
-    y = fitted([*values, *(rule.limit.value for rule in judges)], bottom - 4, 10)
-    if y is None:
-        return None
-    x = Scale(-0.5, max(0.5, count - 0.5), LEFT, RIGHT, log=False)
-    step = next((s for s in (1, 2, 5, 10, 20, 50, 100, 200, 500) if count / s <= 11), 1000)
-    ticks = [(float(i), Markup(i)) for i in range(0, count, step)]
-    parts = [
-        grid_lines(y),
-        ticks_below(x, bottom, ticks),
-        text((LEFT + RIGHT) / 2, height - 2, "layer, in order of execution"),
-    ]
-    for rule in judges:
-        if placeable(rule.limit.value):
-            at, label = y.at(rule.limit.value), numbers.limit(rule.limit.value, rule.limit.unit)
-            parts += [line(LEFT, at, RIGHT, at, "limit", stroke_dasharray="4 3")]
-            parts += [text(RIGHT, round(at - 4, 2), f"limit {label}, {rule.code}", "end", "note")]
-    size = 4.0 if count <= 30 else 3.0 if count <= 70 else 2.0
-    for one in series:
-        parts += [_marks(one, x, y, accused, size)]
-    return picture(height, title, _describe(title, series, count), parts)
-
-
-def _marks(series: Series, x: Scale, y: Scale, accused: frozenset[int], size: float) -> Markup:
-    whiskers, marks, guilty = [], [], []
-    for place, q in enumerate(series.figures):
-        if q is None or not placeable(q.value):
-            continue
-        at = x.at(float(place))
-        if q.low is not None and q.high is not None and placeable(q.high):
-            ends = {"x1": percent(at), "x2": percent(at), "y1": y.at(max(q.low, y.low)), "y2": y.at(q.high)}
-            whiskers.append(element("line", **ends))
-        if series.hollow:
-            marks.append(marker(at, y.at(q.value), "ring", size))
-        elif place in accused:
-            guilty.append(marker(at, y.at(q.value), "triangle", size))
-        else:
-            marks.append(marker(at, y.at(q.value), "dot", size))
-    groups = [
-        element("g", *whiskers, stroke="currentColor", stroke_opacity=0.55),
-        element("g", *marks),
-        element("g", *guilty, class_="guilty"),
-    ]
-    return element("g", *groups, class_="after" if series.hollow else "before")
-
-
-def placeable(value: float) -> bool:
-    """Whether a logarithmic axis has a place for ``value``."""
-    return math.isfinite(value) and 1e-300 < value < 1e300
-
-
-def _describe(title: str, series: Sequence[Series], count: int) -> str:
-    said = []
-    for one in series:
-        values = [q.value for q in one.figures if q is not None and placeable(q.value)]
-        if values:
-            said.append(f"{one.label}: {numbers.number(min(values))} to {numbers.number(max(values))}")
-    return f"{title} at {count} layers. {'; '.join(said)}. Every figure is in the table below."
-
-
 def spectra(title: str, curves: Sequence[Curve]) -> Markup | None:
     """Eigenvalues as shares of the largest one against their index, both logarithmic."""
     height, top, bottom = 210, 8, 174
@@ -162,15 +86,20 @@ def spectra(title: str, curves: Sequence[Curve]) -> Markup | None:
     paths = [
         element(
             "path",
-            d="M" + "L".join(f"{_grid(x, i)} {1000 - _grid(y, share)}" for i, share in points),
+            d="M" + "L".join(f"{across} {1000 - up}" for across, up in drawn),
             class_=curve.style,
             stroke_dasharray=curve.dash,
             vector_effect="non-scaling-stroke",
         )
         for curve, points in shares
+        for drawn in [_straightened([(_grid(x, i), _grid(y, share)) for i, share in points])]
     ]
+    frame = "".join(f"M0 {1000 - _grid(y, value)}H1000" for value, _ in y.ticks())
+    frame += "M0 1000H1000" + "".join(f"M{_grid(x, value)} 1000v24" for value, _ in x.ticks())
+    thin = {"vector_effect": "non-scaling-stroke", "stroke_width": 1, "stroke_opacity": 0.25}
     box = element(
         "svg",
+        element("path", d=frame, **thin),
         *paths,
         x=percent(LEFT),
         y=top,
@@ -186,7 +115,7 @@ def spectra(title: str, curves: Sequence[Curve]) -> Markup | None:
     axis = text((LEFT + RIGHT) / 2, height - 4, "index of the eigenvalue, largest first")
     names = ", ".join(curve.label for curve, _ in shares)
     said = f"Eigenvalues of {names}; their condition numbers are in the table below."
-    return picture(height, title, said, [grid_lines(y), ticks_below(x, bottom), box, axis])
+    return picture(height, title, said, [labels_left(y), labels_below(x, bottom, x.ticks()), box, axis])
 
 
 def _shares(points: Sequence[tuple[int, float]]) -> list[tuple[float, float]]:
@@ -198,3 +127,16 @@ def _shares(points: Sequence[tuple[int, float]]) -> list[tuple[float, float]]:
 def _grid(scale: Scale, value: float) -> int:
     """Position on a grid of 0 … 1000."""
     return round(1000 * (scale.at(value) - scale.start) / (scale.end - scale.start))
+
+
+def _straightened(points: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The corners of a line: points left out lie within ``_INVISIBLE`` of it (Douglas and Peucker 1973)."""
+    if len(points) < 3:
+        return points
+    (left, first), (right, last) = points[0], points[-1]
+    slope = (last - first) / (right - left) if right > left else 0.0
+    off = [abs(first + slope * (across - left) - up) for across, up in points]
+    worst = max(range(len(points)), key=off.__getitem__)
+    if off[worst] <= _INVISIBLE:
+        return [points[0], points[-1]]
+    return _straightened(points[: worst + 1])[:-1] + _straightened(points[worst:])

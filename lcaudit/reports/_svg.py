@@ -17,6 +17,9 @@ from lcaudit.core.text import display_name
 
 #: Left and right ends of a plot's frame, in percent of its width.
 LEFT, RIGHT = 9.0, 98.5
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+#: Characters of the longest attribute, a curve of 64 points.
+_LONGEST_PATH = 4000
 
 
 def element(name: str, *children: Markup | str, **attributes: object) -> Markup:
@@ -32,7 +35,7 @@ def element(name: str, *children: Markup | str, **attributes: object) -> Markup:
 
 
 def _value(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else display_name(value)
+    return f"{value:.4g}" if isinstance(value, float) else display_name(value, _LONGEST_PATH)
 
 
 def picture(height: int, title: str, description: str, parts: Iterable[Markup]) -> Markup:
@@ -85,9 +88,14 @@ class Scale:
         return [(value, _label(value)) for value in values if self.low <= value <= self.high]
 
 
+def placeable(value: float) -> bool:
+    """Whether a logarithmic axis has a place for ``value``."""
+    return math.isfinite(value) and 1e-300 < value < 1e300
+
+
 def fitted(values: Iterable[float], start: float, end: float, log: bool = True, room: float = 1.25) -> Scale | None:
     """A scale around ``values`` with some room; ``None`` where none of them can be placed."""
-    usable = [v for v in values if math.isfinite(v) and 1e-300 < (v if log else abs(v) + 1) < 1e300]
+    usable = [v for v in values if placeable(v if log else abs(v) + 1)]
     if not usable:
         return None
     low, high = min(usable), max(usable)
@@ -109,8 +117,7 @@ def _label(value: float) -> Markup:
         return escape(f"{value:g}")
     mantissa, exponent = f"{value:.0e}".split("e")
     lead = "10" if mantissa == "1" else f"{mantissa}·10"
-    power = element("tspan", str(int(exponent)).replace("-", "−"), dy=-4, font_size=8)
-    return escape(lead) + power
+    return escape(lead + str(int(exponent)).translate(_RAISED))
 
 
 def percent(value: float) -> str:
@@ -129,30 +136,44 @@ def text(x: float, y: float, words: Markup | str, anchor: str = "middle", class_
     return element("text", words, x=percent(x), y=y, text_anchor=anchor, class_=class_)
 
 
-def marker(x: float, y: float, shape: str, size: float) -> Markup:
-    """A ``dot``, a ``ring`` (hollow) or a ``triangle``; colours come from the group it stands in."""
+def marker(x: float, y: float, shape: str, size: float, said: str = "") -> Markup:
+    """A ``dot``, a ``ring`` (hollow) or a ``triangle``; colours come from the group it stands in.
+
+    ``said`` is shown where a pointer rests on it.
+    """
+    told = [element("title", said)] if said else []
     if shape == "triangle":
-        path = element("path", d=f"M0 {-1.5 * size:g}L{1.5 * size:g} {size:g}H{-1.5 * size:g}Z")
+        path = element("path", *told, d=f"M0 {-1.5 * size:g}L{1.5 * size:g} {size:g}H{-1.5 * size:g}Z")
         return element("svg", path, x=percent(x), y=y, overflow="visible")
     if shape == "ring":
         ring = {"fill": "none", "stroke": "currentColor", "stroke_width": 1.5}
-        return element("circle", cx=percent(x), cy=y, r=size, **ring)
-    return element("circle", cx=percent(x), cy=y, r=size)
+        return element("circle", *told, cx=percent(x), cy=y, r=size, **ring)
+    return element("circle", *told, cx=percent(x), cy=y, r=size)
 
 
 def ticks_below(x: Scale, bottom: float, ticks: Sequence[tuple[float, Markup]] = ()) -> Markup:
     """An axis with its marks and labels under it."""
     values = ticks or x.ticks()
     lines = [element("line", x1=percent(x.start), y1=bottom, x2=percent(x.end), y2=bottom)]
-    places = [(percent(x.at(value)), label) for value, label in values]
-    lines += [element("line", x1=at, y1=bottom, x2=at, y2=bottom + 4) for at, _ in places]
-    labels = [element("text", label, x=at, y=bottom + 16) for at, label in places]
-    return element("g", *lines, stroke="currentColor", stroke_opacity=0.5) + element("g", *labels, text_anchor="middle")
+    places = [percent(x.at(value)) for value, _ in values]
+    lines += [element("line", x1=at, y1=bottom, x2=at, y2=bottom + 4) for at in places]
+    return element("g", *lines, stroke="currentColor", stroke_opacity=0.5) + labels_below(x, bottom, values)
+
+
+def labels_below(x: Scale, bottom: float, ticks: Sequence[tuple[float, Markup]]) -> Markup:
+    """The labels of an axis."""
+    labels = [element("text", label, x=percent(x.at(value)), y=bottom + 16) for value, label in ticks]
+    return element("g", *labels, text_anchor="middle")
 
 
 def grid_lines(y: Scale) -> Markup:
     """Lines across the frame with their values at the left."""
-    places = [(y.at(value), label) for value, label in y.ticks()]
-    lines = [element("line", x1=percent(LEFT), y1=at, x2=percent(RIGHT), y2=at) for at, _ in places]
-    labels = [element("text", label, x=percent(LEFT - 1), y=round(at + 4, 2)) for at, label in places]
-    return element("g", *lines, stroke="currentColor", stroke_opacity=0.15) + element("g", *labels, text_anchor="end")
+    places = [y.at(value) for value, _ in y.ticks()]
+    lines = [element("line", x1=percent(LEFT), y1=at, x2=percent(RIGHT), y2=at) for at in places]
+    return element("g", *lines, stroke="currentColor", stroke_opacity=0.15) + labels_left(y)
+
+
+def labels_left(y: Scale) -> Markup:
+    """The values of the lines across the frame."""
+    labels = [element("text", label, x=percent(LEFT - 1), y=round(y.at(v) + 4)) for v, label in y.ticks()]
+    return element("g", *labels, text_anchor="end")

@@ -1,8 +1,8 @@
 """The report on a terminal: findings first, the verdict on the last line.
 
-At verbosity −1 findings and verdict only; at 0 also the twelve worst layers; at 1 every layer and the
-evidence for the network. Every text that a file could have brought is made printable and kept from
-being read as a command by a continuous-integration log.
+At verbosity −1 findings and verdict only; at 0 also the worst layers; at 1 every layer, every fix in full,
+the evidence and what was assumed. Every text that a file could have brought is made printable and kept
+from being read as a command by a continuous-integration log.
 """
 
 from __future__ import annotations
@@ -12,18 +12,20 @@ from dataclasses import replace
 
 import click
 
+from lcaudit.core import figures as numbers
 from lcaudit.core.outcomes import Effect, Finding, Fix, Report
 from lcaudit.core.quantity import Quantity
 from lcaudit.core.text import count, one_line
-from lcaudit.reports import _format as numbers
 from lcaudit.reports import _summary as summary
 from lcaudit.reports._contract import Style, Writer
 from lcaudit.reports._layer_table import layer_lines
 from lcaudit.reports._terminal import Column, cells, clip, inert, pad, prose, table, wrapped
 
 _COLOURS = {"error": "red", "warning": "yellow", "info": "cyan", "pass": "green", "fail": "red", "incomplete": "yellow"}
-#: Effects of one fix that are listed without ``-v``, largest gain first.
-_MOST_EFFECTS = 3
+#: The rule that names what was not audited: its finding says the same in fewer words.
+_NOT_AUDITED = "LC903"
+#: A source of the normalisation that is longer is cut at its first semicolon.
+_SHORT = 50
 #: Columns that the names of a finding's layers need on the line of its rule; else they get their own.
 _NARROWEST = 24
 
@@ -45,13 +47,11 @@ def write(report: Report, style: Style) -> str:
 def _header(report: Report, style: Style) -> Iterator[str]:
     measured = report.measurements
     run, probe, network = measured.environment, measured.probe, measured.network
-    source = f"{clip(probe.dataset, 30)}/{clip(probe.split, 20)}"
     yield from _flow(
         [
             f"lcaudit {clip(run.lcaudit, 20)}",
             f"torch {clip(run.torch, 20)} {clip(run.device, 20)}",
             f"seed {measured.settings.seed}",
-            f"data {source}, {numbers.grouped(probe.samples)} of {numbers.grouped(probe.available)} samples",
         ],
         style,
     )
@@ -61,30 +61,44 @@ def _header(report: Report, style: Style) -> Iterator[str]:
             clip(network.title, 48),
             f"{numbers.grouped(network.parameters)} parameters",
             f"sha256 {clip(measured.checkpoint.sha256[:8], 16)}…",
-            clip(network.confidence, 20),
+            *_confidence(report, style),
         ],
         style,
     )
-    yield from _flow([f"probe  {source}, n {numbers.grouped(probe.samples)}", *_fit(report)], style)
-    notes = [f"assumed: {line}" for line in network.assumptions] + list(measured.notes)
+    source = f"{clip(probe.dataset, 30)}/{clip(probe.split, 20)}"
+    used = f"{numbers.grouped(probe.samples)} of {count(probe.available, 'sample')}"
+    whole = probe.normalisation.source
+    normalisation = f"normalisation: {clip(whole if len(whole) <= _SHORT else whole.partition(';')[0], 84)}"
+    yield from _flow([f"probe  {source}, {used}", *_fit(report), normalisation], style)
+    notes = list(measured.notes)
     if style.verbosity > 0:
-        notes = [f"{step.step}: {step.says}" for step in network.evidence] + notes
+        seen = [f"{step.step}: {step.says}" for step in network.evidence]
+        notes = [*seen, *(f"assumed: {line}" for line in network.assumptions), *notes]
     for note in notes:
         yield from wrapped(prose(note), style.width, "note   ", "       ")
 
 
+def _confidence(report: Report, style: Style) -> Iterator[str]:
+    network = report.measurements.network
+    known = clip(network.confidence, 20)
+    if network.assumptions:
+        listed = "" if style.verbosity > 0 else " (-v lists them)"
+        known += f", {count(len(network.assumptions), 'assumption')}{listed}"
+    yield known
+
+
 def _fit(report: Report) -> Iterator[str]:
-    fit, probe = report.measurements.fit, report.measurements.probe
+    fit, recorded = report.measurements.fit, report.measurements.checkpoint.recorded
     if fit is None:
         yield "not run: the weights are not all finite"
         return
     if fit.error is not None:
-        yield f"error {_with_interval(replace(fit.error, unit='share'))}"
+        beside = f", recorded {numbers.percent(1 - recorded.value)}" if recorded else ""
+        yield f"error {numbers.spoken(replace(fit.error, unit='share'))}{beside}"
     if fit.loss is not None:
-        yield f"loss {_with_interval(fit.loss)}"
+        yield f"loss {numbers.spoken(fit.loss)}"
     if fit.error is None:
-        yield f"no labels, predictive entropy {_with_interval(fit.entropy)}"
-    yield f"normalisation: {clip(probe.normalisation.source, 60)}"
+        yield f"no labels, predictive entropy {numbers.spoken(fit.entropy)}"
 
 
 def _finding(finding: Finding, report: Report, style: Style) -> Iterator[str]:
@@ -99,30 +113,33 @@ def _finding(finding: Finding, report: Report, style: Style) -> Iterator[str]:
         yield f"    {_places(finding.layers, style.width - 4)}"
     yield from wrapped(prose(finding.title), style.width, "    ")
     limit = numbers.limit(finding.limit.value, finding.limit.unit)
-    yield from _flow([*_measured(finding.measured), f"limit {limit}", summary.side(finding)], style, "    ")
+    beside = [] if summary.side(finding) == "over the limit" else [summary.side(finding)]
+    yield from _flow([prose(finding.metric), *_measured(finding.measured), f"limit {limit}", *beside], style, "    ")
+    doubted = finding.kind == "opportunity" and summary.doubt(report)
+    if style.verbosity <= 0 and (finding.severity == "info" or doubted):
+        return
     yield from wrapped(prose(finding.message), style.width, "    ")
     if style.verbosity > 0:
         for fact in finding.evidence:
             yield from wrapped(prose(fact), style.width, "    - ", "      ")
-    for fix in finding.fixes:
-        yield from _fix(fix, style)
+    for i, fix in enumerate(finding.fixes):
+        yield from _fix(fix, style, "    fix  " if i == 0 else "    or   ")
 
 
-def _fix(fix: Fix, style: Style) -> Iterator[str]:
-    yield from wrapped(f"[{fix.applicability}] {prose(fix.title)}", style.width, "    fix  ", "         ")
-    effects = sorted(fix.effects, key=lambda effect: -effect.gain.value)
-    shown = effects if style.verbosity > 0 else effects[:_MOST_EFFECTS]
-    rows = [_effect(effect, style.width) for effect in shown]
+def _fix(fix: Fix, style: Style, start: str) -> Iterator[str]:
+    promised = summary.promise(fix)
+    title = f"[{fix.applicability}] {fix.title}" + (f": {promised}" if promised else "")
+    yield from wrapped(prose(title), style.width, start, "         ")
+    if style.verbosity <= 0:
+        return
+    rows = [_effect(effect, style.width) for effects in summary.ranked(fix) for effect in effects]
     lines = table([Column("", right=False)] + [Column("")] * 4, rows, "         ")[1:]
     if max(map(cells, lines), default=0) <= style.width:
         yield from lines
     else:
         for row in rows:
             yield from wrapped("  ".join(filter(None, row)), style.width, "         ", "           ")
-    if len(effects) > len(shown):
-        yield f"         and {numbers.grouped(len(effects) - len(shown))} more (-v lists all)"
-    if style.verbosity > 0:
-        yield from wrapped(prose(f"{fix.how} Cost: {fix.cost}"), style.width, "         ")
+    yield from wrapped(prose(f"{fix.how} Cost: {fix.cost}"), style.width, "         ")
 
 
 def _effect(effect: Effect, width: int) -> list[str]:
@@ -151,8 +168,9 @@ def _undecided(report: Report, style: Style) -> Iterator[str]:
 
 def _blind_spots(report: Report, style: Style) -> Iterator[str]:
     measured = report.measurements
+    told = any(finding.rule == _NOT_AUDITED for finding in report.findings) and style.verbosity <= 0
     by_reason: dict[str, list[str]] = {}
-    for module in measured.not_audited:
+    for module in () if told else measured.not_audited:
         by_reason.setdefault(module.reason, []).append(module.name)
     for reason, modules in by_reason.items():
         line = f"{count(len(modules), 'module')}: {prose(reason)} ({one_line(modules, 4)})"
@@ -165,6 +183,8 @@ def _blind_spots(report: Report, style: Style) -> Iterator[str]:
 def _counts(report: Report, style: Style) -> Iterator[str]:
     found = summary.tally(report)
     checks = found.checks
+    for sentence in (summary.verdict_sentence(report), summary.doubt(report)):
+        yield from wrapped(prose(sentence), style.width, "")
     yield from wrapped(
         f"{summary.severities(found)}.  {checks['pass']} of {count(found.decided, 'decided check')} passed, "
         f"{checks['undecided']} undecided, {checks['skip']} not applicable, {checks['crash']} not run.  "
@@ -172,6 +192,8 @@ def _counts(report: Report, style: Style) -> Iterator[str]:
         style.width,
         "",
     )
+    if {fix.applicability for finding in report.findings for fix in finding.fixes} & {"safe", "unsafe"}:
+        yield from wrapped("[safe] same outputs; [unsafe] outputs change, or retraining is needed", style.width, "")
     if report.findings:
         yield f"explain: lcaudit explain {clip(report.findings[0].rule, 12)}"
 
@@ -188,16 +210,8 @@ def _verdict(report: Report, style: Style) -> str:
 
 def _measured(quantity: Quantity) -> list[str]:
     figure = numbers.figure(quantity)
-    if figure.interval:
-        interval = f"{numbers.plain(100 * quantity.level)} % interval {figure.interval}"
-    else:
-        interval = "exact" if quantity.method == "exact" else "no interval"
-    return [figure.value, interval, *([figure.note] if figure.note else [])]
-
-
-def _with_interval(quantity: Quantity) -> str:
-    figure = numbers.figure(quantity)
-    return f"{figure.value} ({figure.interval})" if figure.interval else figure.value
+    samples = f", n {numbers.grouped(quantity.n)}" if quantity.n and figure.interval else ""
+    return [figure.value, numbers.interval(quantity) + samples, *([figure.note] if figure.note else [])]
 
 
 def _places(layers: tuple[str, ...], width: int) -> str:

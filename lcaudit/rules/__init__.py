@@ -23,15 +23,14 @@ from lcaudit.core.outcomes import (
     Outcome,
     Pass,
     Rule,
+    RuleRecord,
     Skip,
     Undecided,
 )
 from lcaudit.core.text import display_name
-from lcaudit.rules._base import FailBeyond, NotedPass, worst
+from lcaudit.rules._base import worst
 
 _PREFIX = re.compile(r"LC\d{0,3}")
-#: While the probe does not fit, every other figure is about the wrong data: it is told first.
-_FIRST = "LC901"
 
 
 @cache
@@ -99,8 +98,8 @@ def judge(measurements: Measurements, rules: Sequence[Rule]) -> tuple[tuple[Chec
     one cause become one finding.
 
     Returns:
-        every check in order of rule and layer; and the findings, worst first: by severity, then the probe
-        that does not fit, defects before opportunities, and how far the figure lies beyond its limit.
+        every check in order of rule and layer; and the findings, worst first: by severity, then what casts
+        doubt on the rest, defects before opportunities, and how far the figure lies beyond its limit.
     """
     checks: list[Check] = []
     findings: list[Finding] = []
@@ -111,12 +110,35 @@ def judge(measurements: Measurements, rules: Sequence[Rule]) -> tuple[tuple[Chec
             finding, crash = _finding(rule, fails, measurements)
             findings.append(finding)
             checks += crash
-    return tuple(checks), tuple(sorted(findings, key=_rank))
+    doubts = {rule.code for rule in rules if rule.casts_doubt}
+    return tuple(checks), tuple(sorted(findings, key=lambda finding: _rank(finding, finding.rule in doubts)))
 
 
 def manual(rule: Rule) -> str:
     """The rule's manual page: the docstring of its file."""
     return plugins.document(__name__, rule.name.replace("-", "_"))
+
+
+def record(rule: Rule) -> RuleRecord:
+    """The rule as a report carries it, its manual page cut at the headings."""
+    sections: dict[str, list[str]] = {}
+    heading = ""
+    for line in manual(rule).splitlines()[1:]:
+        if line and not line[0].isspace():
+            heading = line.strip()
+        elif line.strip():
+            sections.setdefault(heading, []).append(line.strip())
+    return RuleRecord(
+        code=rule.code,
+        name=rule.name,
+        summary=rule.summary,
+        severity=rule.severity,
+        kind=rule.kind,
+        metric=rule.metric,
+        limit=rule.limit,
+        casts_doubt=rule.casts_doubt,
+        manual={heading: " ".join(lines) for heading, lines in sections.items()},
+    )
 
 
 def _run(rule: Rule, measurements: Measurements) -> tuple[Outcome, ...]:
@@ -134,8 +156,7 @@ def _crash_reason(error: Exception) -> str:
 
 def _check(rule: Rule, outcome: Outcome) -> Check:
     match outcome:
-        case Pass(layer, measured):
-            note = outcome.note if isinstance(outcome, NotedPass) else ""
+        case Pass(layer, measured, note):
             return Check(rule.code, layer, "pass", measured, note)
         case Fail(layer, measured, _, evidence):
             return Check(rule.code, layer, "fail", measured, evidence[0] if evidence else rule.summary)
@@ -170,24 +191,25 @@ def _finding(rule: Rule, fails: list[Fail], measurements: Measurements) -> tuple
     finding = Finding(
         id=f"{rule.code}:{where}" if where else rule.code,
         rule=rule.code,
-        severity=rule.severity,
+        severity=most.severity or rule.severity,
         kind=rule.kind,
         title=title,
         message=message,
         layers=tuple(fail.layer for fail in fails if fail.layer),
+        metric=most.metric or rule.metric,
         measured=most.measured,
-        limit=(most.limit if isinstance(most, FailBeyond) else None) or rule.limit,
+        limit=most.limit or rule.limit,
         evidence=tuple(dict.fromkeys(sentence for fail in fails for sentence in fail.evidence)),
     )
     return finding, crash
 
 
-def _rank(finding: Finding) -> tuple[int, bool, bool, float, str]:
+def _rank(finding: Finding, casts_doubt: bool) -> tuple[int, bool, bool, float, str]:
     # A limit of nought has no scale to measure an excess by: it counts as just exceeded.
     excess = finding.measured.value / finding.limit.value if finding.limit.value else 1.0
     return (
         SEVERITIES.index(finding.severity),
-        finding.rule != _FIRST,
+        not casts_doubt,
         finding.kind != "defect",
         -excess,
         finding.id,

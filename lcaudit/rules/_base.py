@@ -1,33 +1,18 @@
-"""What the rules share: two outcomes with more to say, the reasons for not deciding, and numbers in words."""
+"""What the rules share: reasons for not deciding, the batch norms' shift, and the worst of several fails."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from lcaudit.core.measurements import FactorSpectrum, LayerSpectra, Measurements
-from lcaudit.core.outcomes import Fail, Limit, Pass
+from lcaudit.core.outcomes import Fail
 from lcaudit.core.quantity import Quantity
 from lcaudit.core.text import count
 
 _KERNEL = re.compile(r"^(\d+)(?:×(\d+))?(?:×(\d+))?(?!\d)")
 _DILATION = re.compile(r"dilation ([\d×]+)")
-
-
-@dataclass(frozen=True, slots=True)
-class NotedPass(Pass):
-    """A pass with a remark, which becomes the reason of its check."""
-
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class FailBeyond(Fail):
-    """A fail whose limit follows from the measurements; it replaces the rule's limit in the finding."""
-
-    limit: Limit | None = None
 
 
 def finite(spectrum: FactorSpectrum) -> bool:
@@ -75,6 +60,7 @@ def replay(measurements: Measurements) -> Quantity | None:
         None if None in highs else sum(high for high in highs if high is not None) / len(layers),
         method="mean over batch norms, ends averaged",
         n=min(part.n for part in parts),
+        degrees=min(part.degrees for part in parts),
         reliable=all(part.reliable and math.isfinite(part.value) for part in parts),
     )
 
@@ -82,33 +68,3 @@ def replay(measurements: Measurements) -> Quantity | None:
 def worst(fails: Sequence[Fail]) -> Fail:
     """The fail with the largest figure: in every rule here, larger is worse."""
     return max(fails, key=lambda fail: fail.measured.value)
-
-
-def figure(value: float) -> str:
-    """Three significant digits: ``2 960``, ``0.042``, ``5.5e4`` style beyond 99 999."""
-    if not math.isfinite(value):
-        return "not a number" if math.isnan(value) else "∞" if value > 0 else "−∞"
-    rounded = float(f"{value:.3g}")
-    if rounded and not 1e-3 <= abs(rounded) < 1e5:
-        mantissa, exponent = f"{rounded:.2e}".split("e")
-        return f"{float(mantissa):g}e{int(exponent)}"
-    return f"{rounded:,.10g}".replace(",", " ")
-
-
-def percent(share: float) -> str:
-    """``0.0827`` → ``8.3 %``."""
-    return f"{100 * share:.1f} %" if math.isfinite(share) else "not a number"
-
-
-def interval(quantity: Quantity) -> str:
-    """The interval in words, or why there is none."""
-    if quantity.low is None or quantity.high is None:
-        return "exact" if quantity.method == "exact" else "no interval"
-    return f"{100 * quantity.level:g} % interval {figure(quantity.low)} to {figure(quantity.high)}"
-
-
-def percent_interval(quantity: Quantity) -> str:
-    """As :func:`interval`, for a share."""
-    if quantity.low is None or quantity.high is None:
-        return "exact" if quantity.method == "exact" else "no interval"
-    return f"{100 * quantity.level:g} % interval {percent(quantity.low)} to {percent(quantity.high)}"

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+from lcaudit.core import figures
 from lcaudit.core.measurements import LayerSpectra, WhatIf
 from lcaudit.core.outcomes import Fail, Outcome, Pass, Skip, Undecided
 from lcaudit.core.text import count, display_name
-from lcaudit.rules._base import figure, interval, percent, too_few
+from lcaudit.rules._base import too_few
 
-#: How the changes are called in sentences.
+#: How the changes are called in sentences, and as the name of the figure.
 CHANGES = {"batch_norm": "BatchNorm before it", "centring": "centring its input"}
+METRICS = {
+    "batch_norm": "gain: κ_80 of Σ_x now / after BatchNorm",
+    "centring": "gain: κ_80 of Σ_x now / after centring",
+}
 
 
 def best_change(spectra: LayerSpectra) -> WhatIf | None:
-    """BatchNorm, or centring where that gains more; ``None`` where neither was computed."""
+    """BatchNorm, or centring where that gains more, its gain in ×; ``None`` where neither was computed."""
     options = [spectra.what_if[change] for change in CHANGES if change in spectra.what_if]
-    return max(options, key=lambda option: option.gain.value) if options else None
+    if not options:
+        return None
+    best = max(options, key=lambda option: option.gain.value)
+    return replace(best, gain=replace(best.gain, unit="×"))
 
 
 def judge_gain(spectra: LayerSpectra, limit: float, cause: str, evidence: tuple[str, ...]) -> Outcome:
@@ -42,28 +51,31 @@ def judge_gain(spectra: LayerSpectra, limit: float, cause: str, evidence: tuple[
     if place == "below":
         return Pass(name, best.gain)
     if place == "above":
-        return Fail(name, best.gain, cause, evidence)
+        return Fail(name, best.gain, cause, evidence, metric=METRICS[best.change])
     if place == "straddles":
-        return Undecided(name, best.gain, f"the limit {figure(limit)} lies inside the {interval(best.gain)}")
+        inside = f"the limit {figures.limit(limit, '×')} lies inside the {figures.judged_interval(best.gain)}"
+        return Undecided(name, best.gain, inside)
     return Undecided(name, best.gain, "the gain has no interval")
 
 
+def kappa_80(spectra: LayerSpectra, change: str = "") -> str:
+    """κ_80 of Σ_x as it is, or after ``change``; ``""`` where it was not computed."""
+    what_if = spectra.what_if.get(change)
+    known = spectra.input.condition_number if not change else what_if.condition_number if what_if else {}
+    return figures.figure(known["80"]).value if "80" in known else ""
+
+
 def before_after(spectra: LayerSpectra) -> str:
-    """``κ_80 2 960 → 294 after BatchNorm, 491 after centring alone``, as far as computed."""
-    parts = []
-    for change, words in (("batch_norm", "after BatchNorm"), ("centring", "after centring alone")):
-        what_if = spectra.what_if.get(change)
-        if what_if is not None and "80" in what_if.condition_number:
-            parts.append(f"{figure(what_if.condition_number['80'].value)} {words}")
-    now = spectra.input.condition_number.get("80")
-    return f"κ_80 {figure(now.value if now else math.nan)} → {', '.join(parts)}"
+    """``κ_80 2750 → 306 after BatchNorm, 476 after centring alone``, as far as computed."""
+    changes = (("batch_norm", "after BatchNorm"), ("centring", "after centring alone"))
+    known = ((kappa_80(spectra, change), words) for change, words in changes)
+    after = ", ".join(f"{value} {words}" for value, words in known if value)
+    return f"κ_80 {kappa_80(spectra) or 'unknown'} → {after}"
 
 
 def layer_sentence(spectra: LayerSpectra) -> str:
     """One layer's row in the evidence of a finding that lists several."""
-    best = best_change(spectra)
-    gain = f" (gain {figure(best.gain.value)}×, {interval(best.gain)})" if best else ""
     return (
-        f"{display_name(spectra.layer.name)}: {before_after(spectra)}{gain}; "
-        f"the mean holds {percent(spectra.mean_energy.value)} of its input's energy."
+        f"{display_name(spectra.layer.name)}: {before_after(spectra)}; "
+        f"the mean holds {figures.percent(spectra.mean_energy.value)} of its input's energy."
     )

@@ -44,16 +44,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lcaudit.core import specimen
+from lcaudit.core import figures, specimen
 from lcaudit.core.measurements import LayerSpectra, Measurements
 from lcaudit.core.outcomes import Fail, Limit, Outcome, Rule, Skip
 from lcaudit.core.text import display_name
-from lcaudit.rules._base import figure, interval, percent
-from lcaudit.rules._conditioning import CHANGES, before_after, best_change, judge_gain
+from lcaudit.rules._conditioning import CHANGES, METRICS, before_after, best_change, judge_gain, kappa_80
 
 LIMIT = Limit(
     5,
-    "1",
+    "×",
     "gradient descent on the layer alone needs a number of steps proportional to κ; measured on publicly trained "
     "CIFAR-10 ResNet-20/32/44/56, heads gain 8 to 12×, after which the distance to the optimal training loss after "
     "100 steps was about halved and the test error did not move; no calibration on a population of networks "
@@ -74,8 +73,8 @@ def evidence(spectra: LayerSpectra) -> tuple[str, ...]:
     """κ before and after, the mean's share, and what was seen when it was tried."""
     now = spectra.input.condition_number.get("80")
     return (
-        f"{before_after(spectra)} ({interval(now) if now else 'no interval'} now).",
-        f"The mean holds {percent(spectra.mean_energy.value)} of the input's energy; centring removes it.",
+        f"{before_after(spectra)} ({figures.interval(now) if now else 'no interval'} now).",
+        f"The mean holds {figures.percent(spectra.mean_energy.value)} of the input's energy; centring removes it.",
         UNMOVED,
     )
 
@@ -97,11 +96,12 @@ def tell(fails: Sequence[Fail], measurements: Measurements) -> tuple[str, str]:
     best = best_change(spectra)
     assert best is not None, "a failed head has a change"
     return (
-        f"The head {display_name(fail.layer)} would be {figure(fail.measured.value)}× better conditioned with "
-        f"{CHANGES[best.change]}",
-        f"Its input's condition number would fall: {before_after(spectra)}. Gradient descent on this layer needs "
-        "steps in proportion to κ, so further training of it would come closer to its optimum in the same number "
-        "of steps. This says nothing against the model's accuracy.",
+        f"The last layer, {display_name(fail.layer)}, would be {figures.figure(fail.measured).value} better "
+        f"conditioned with {CHANGES[best.change]}",
+        f"The condition number κ_80 of what it reads would fall from {kappa_80(spectra)} to "
+        f"{kappa_80(spectra, best.change)}. Gradient descent on this layer needs steps in proportion to κ, so further "
+        "training of it would come closer to its optimum in the same number of steps. The model's accuracy is not "
+        "in question.",
     )
 
 
@@ -111,6 +111,7 @@ RULE = Rule(
     summary="Normalising the last layer's input would make it much better conditioned",
     severity="warning",
     kind="opportunity",
+    metric=METRICS["batch_norm"],
     limit=LIMIT,
     check=check,
     tell=tell,

@@ -45,16 +45,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lcaudit.core import specimen
+from lcaudit.core import figures, specimen
 from lcaudit.core.measurements import LayerRecord, Measurements
 from lcaudit.core.outcomes import Fail, Limit, Outcome, Rule, Skip
 from lcaudit.core.text import count, display_name
-from lcaudit.rules._base import figure, worst
-from lcaudit.rules._conditioning import judge_gain, layer_sentence
+from lcaudit.rules._base import worst
+from lcaudit.rules._conditioning import METRICS, judge_gain, layer_sentence
 
 LIMIT = Limit(
     10,
-    "1",
+    "×",
     "measured on publicly trained CIFAR-10 ResNet-20: convolutions after a residual sum gain 9 to 39×, those after "
     "normalisation and ReLU 4 to 20×, the first layer 1×; no calibration on a population of networks exists: 10 "
     "was chosen",
@@ -72,13 +72,13 @@ OTHER = "uncentred-layer-inputs"
 EXPLANATIONS = {
     "uncentred-residual-stream": (
         "a residual stream that nothing centres",
-        "The sum of a block's branches is not normalised, and after a ReLU all of it is positive, so its mean "
-        "grows from block to block and becomes one dominant direction of every input that is read from it.",
+        "The sum of a block's branches is not normalised, and after a ReLU all of it is positive, so its mean grows "
+        "from block to block and becomes one dominant direction of what is read from it.",
     ),
     "uncentred-activations-after-normalisation": (
-        "activations that are off centre again after their normalisation",
+        "activations that are off centre again",
         "The normalisation centres its output, but the function after it (usually ReLU) keeps the positive part "
-        "only, so what the layer reads has a mean again.",
+        "only, so what is read has a mean again.",
     ),
     "uncentred-input": (
         "a network input that was not centred",
@@ -117,15 +117,12 @@ def tell(fails: Sequence[Fail], measurements: Measurements) -> tuple[str, str]:
     """The one cause, the range of gains and the worst layer."""
     most = worst(fails)
     what, why = EXPLANATIONS[fails[0].cause]
-    gains = sorted(fail.measured.value for fail in fails)
-    span = f"{figure(gains[0])} to {figure(gains[-1])}×" if len(gains) > 1 else f"{figure(gains[0])}×"
+    span = figures.span([fail.measured for fail in fails])
     reads = "reads" if len(fails) == 1 else "read"
+    where = "" if len(fails) == 1 else f" Most is gained at {display_name(most.layer)}."
     return (
-        f"{count(len(fails), 'layer')} {reads} {what}: BatchNorm would gain {span}",
-        f"{why} A BatchNorm directly before {'this layer' if len(fails) == 1 else 'each of these layers'} would lower "
-        f"the condition number κ_80 of what it reads by {span}; the most is gained at {display_name(most.layer)} "
-        f"({figure(most.measured.value)}×). Healthy networks show this too: it is a chance for further training, "
-        "not a fault.",
+        f"{count(len(fails), 'layer')} {reads} {what}: BatchNorm lowers κ_80 by {span}",
+        f"{why}{where} Healthy networks show this too: it is a chance for easier training, not a fault.",
     )
 
 
@@ -135,6 +132,7 @@ RULE = Rule(
     summary="Normalising the input of inner layers would make them much better conditioned",
     severity="warning",
     kind="opportunity",
+    metric=METRICS["batch_norm"],
     limit=LIMIT,
     check=check,
     tell=tell,

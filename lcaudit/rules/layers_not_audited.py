@@ -32,20 +32,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lcaudit.core import specimen
+from lcaudit.core import figures, specimen
 from lcaudit.core.measurements import Measurements, NotAudited
 from lcaudit.core.outcomes import Fail, Limit, Outcome, Pass, Rule, Skip, Undecided
 from lcaudit.core.quantity import Quantity, exact
 from lcaudit.core.text import count, display_name, one_line
-from lcaudit.rules._base import percent
 
-LIMIT = Limit(0, "1", "a definition: whatever was not measured is named")
+LIMIT = Limit(0, "share", "a definition: whatever was not measured is named")
 
 
 def share(measurements: Measurements) -> Quantity:
     """Share of the learned parameters that lies in the modules named as not audited."""
     named = sum(module.parameters for module in measurements.not_audited)
-    return exact(named / measurements.network.parameters)
+    return exact(named / measurements.network.parameters, "share")
 
 
 def unaccounted(measurements: Measurements) -> int:
@@ -76,6 +75,8 @@ def check(measurements: Measurements) -> Sequence[Outcome]:
     """One verdict for the whole network."""
     if not measurements.network.parameters:
         return [Skip("", "the network has no learned parameters")]
+    if not measurements.layers and measurements.non_finite:
+        return [Skip("", "the network was not run: LC101 says why")]
     measured = share(measurements)
     if measured.value > 0:
         return [Fail("", measured, "not-audited", evidence(measurements))]
@@ -91,7 +92,7 @@ def tell(fails: Sequence[Fail], measurements: Measurements) -> tuple[str, str]:
     modules = measurements.not_audited
     kinds = list(dict.fromkeys(module.kind for module in modules))
     return (
-        f"{percent(fail.measured.value)} of the parameters were not audited",
+        f"{figures.percent(fail.measured.value)} of the parameters were not audited",
         f"{count(len(modules), 'module')} with {count(sum(m.parameters for m in modules), 'learned parameter')} "
         f"were not measured, of these kinds: {one_line(kinds)}. Nothing in this report speaks of them; "
         "they have neither passed nor failed.",
@@ -104,6 +105,7 @@ RULE = Rule(
     summary="Some parameters lie outside what was measured",
     severity="info",
     kind="defect",
+    metric="parameters outside the audit",
     limit=LIMIT,
     check=check,
     tell=tell,

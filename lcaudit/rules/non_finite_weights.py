@@ -61,10 +61,16 @@ def check(measurements: Measurements) -> Sequence[Outcome]:
 def tell(fails: Sequence[Fail], measurements: Measurements) -> tuple[str, str]:
     """Which tensors, and that nothing else can be trusted."""
     total = int(sum(fail.measured.value for fail in fails))
+    follows = (
+        "every other figure in this report may be meaningless"
+        if measurements.layers
+        else "the network was not run and nothing else was measured"
+    )
     return (
-        f"{count(total, 'entry', 'entries')} in {count(len(fails), 'tensor')} NaN or infinite",
-        f"Tensors concerned: {one_line([fail.layer for fail in fails])}. The network computes with them, so its "
-        "outputs, and every other figure in this report, may be meaningless. Go back to the last finite checkpoint.",
+        f"{count(total, 'stored number')} in {count(len(fails), 'tensor')} {'is' if total == 1 else 'are'} NaN or "
+        "infinite",
+        f"Tensors concerned: {one_line([fail.layer for fail in fails])}. One such number spoils every sum that it "
+        f"takes part in, so {follows}. Go back to the last checkpoint that is finite.",
     )
 
 
@@ -74,6 +80,7 @@ RULE = Rule(
     summary="A stored tensor holds NaN or infinite entries",
     severity="error",
     kind="defect",
+    metric="entries NaN or infinite, worst tensor",
     limit=LIMIT,
     check=check,
     tell=tell,

@@ -10,8 +10,8 @@ Why it matters
     that nobody trains or uses. So every other figure of the report is in doubt until this one is clear.
 
 How it is measured
-    The error is the share of wrong top-1 predictions, with a 95 % Wilson interval. Near chance: the
-    interval reaches the error of the best constant guess, and lies above 80 % of it. The loss is compared
+    The error is the share of wrong top-1 predictions, with a Wilson interval. Near chance: the interval
+    reaches the error of the best constant guess, and lies above 80 % of it. The loss is compared
     with ln C, that of a uniform guess over C classes. Recorded accuracy: the whole interval lies more
     than 2 percentage points above the upper end of the recorded error's own interval, which assumes that
     it was measured on 10 000 samples.
@@ -34,8 +34,9 @@ What to do
 
 Source
     Wilson 1927 (interval). 2 points, 80 % and 10 000 samples were chosen. On public CIFAR-10
-    ResNet-20/32/44, red and blue exchanged cost 6 to 9 points of error, a wrong mean and std 6 to 9, JPEG
-    copies 9 to 12, other samples of the test set less than half a point.
+    ResNet-20/32/44, red and blue exchanged cost 4 to 8 points of error, a mean and std of 0.5 6 to 9, JPEG
+    copies 9 to 12, other samples of the test set less than half a point. What the batch norms can and
+    cannot see of it is measured too: `lcaudit explain LC401` has the figures.
 """
 
 from __future__ import annotations
@@ -44,12 +45,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lcaudit.core import specimen
+from lcaudit.core import figures, specimen
 from lcaudit.core.measurements import Measurements, ProbeFit, RecordedAccuracy
 from lcaudit.core.outcomes import Fail, Limit, Outcome, Pass, Rule, Skip, Undecided
-from lcaudit.core.quantity import Quantity, wilson
+from lcaudit.core.quantity import VERDICT_LEVEL, Quantity, wilson
 from lcaudit.core.text import count, display_name
-from lcaudit.rules._base import FailBeyond, NotedPass, figure, interval, percent, percent_interval, replay
+from lcaudit.rules._base import replay
 from lcaudit.rules.stale_batch_norm_statistics import LIMIT as REPLAY_LIMIT
 
 #: Worse than the recorded error's interval by this much is more than a resampled test set explains.
@@ -61,7 +62,7 @@ NEAR = 0.8
 
 LIMIT = Limit(
     MARGIN,
-    "1",
+    "share",
     "chosen: 2 percentage points beyond the interval of the recorded error (assumed to be of 10 000 samples); without "
     "a record, the error of the best constant guess",
 )
@@ -80,44 +81,55 @@ def check(measurements: Measurements) -> Sequence[Outcome]:
         _worse_than_uniform(fit, fit.error, measurements.network.classes, support),
         _far_from_recorded(fit.error, measurements.checkpoint.recorded, support),
     )
-    for kind in (Fail, Undecided, NotedPass):
+    for kind in (Fail, Undecided):
         for outcome in outcomes:
             if isinstance(outcome, kind):
                 return [outcome]
-    return [Pass("", fit.error)]
+    return [outcomes[-1]]
 
 
 def evidence(measurements: Measurements, fit: ProbeFit) -> tuple[str, ...]:
-    """The figures behind the verdict, and the batch norms as a second witness."""
+    """The figures behind the verdict."""
     assert fit.error is not None, "asked after labels were found"
-    sentences = [f"Error {percent(fit.error.value)} on the probe ({percent_interval(fit.error)})."]
+    error = figures.figure(fit.error).value
+    sentences = [f"Error {error} on the probe ({figures.interval(fit.error)}, {count(fit.error.n, 'sample')})."]
     if fit.chance is not None:
-        sentences.append(f"The best constant guess makes {percent(fit.chance)} errors on these labels.")
+        sentences.append(f"The best constant guess makes {figures.percent(fit.chance)} errors on these labels.")
     if fit.loss is not None and measurements.network.classes > 1:
-        uniform = figure(math.log(measurements.network.classes))
-        sentences.append(f"Loss {figure(fit.loss.value)} nat ({interval(fit.loss)}); a uniform guess has {uniform}.")
+        uniform = figures.number(math.log(measurements.network.classes))
+        loss = figures.figure(fit.loss).value
+        sentences.append(f"Loss {loss} ({figures.interval(fit.loss)}); a uniform guess has {uniform} nat.")
     recorded = measurements.checkpoint.recorded
     if recorded is not None and _usable(recorded):
         sentences.append(
-            f"The checkpoint records an accuracy of {percent(recorded.value)} under {display_name(recorded.key, 80)}; "
-            f"it is taken to be of {count(RECORDED_ON, 'test sample')}."
-        )
-    shift = replay(measurements)
-    if shift is not None and shift.against(REPLAY_LIMIT.value) == "above":
-        sentences.append(
-            f"The batch norms agree that it does not fit: their statistics on the probe are off by "
-            f"{figure(shift.value)} (LC401)."
+            f"The checkpoint records an accuracy of {figures.percent(recorded.value)} under "
+            f"{display_name(recorded.key, 80)}; it is taken to be of {count(RECORDED_ON, 'test sample')}."
         )
     return tuple(sentences)
 
 
+def witness(measurements: Measurements) -> tuple[str, ...]:
+    """What the batch norms say to it, in one sentence, where there are any."""
+    shift = replay(measurements)
+    if shift is None:
+        return ()
+    told = f"batch-norm statistics on the probe are off by {figures.spoken(shift)}"
+    limit = figures.limit(REPLAY_LIMIT.value, REPLAY_LIMIT.unit)
+    place = shift.against(REPLAY_LIMIT.value)
+    if place == "above":
+        return (f"The batch norms agree: {told}, beyond the limit of {limit}, so the input itself differs (LC401).",)
+    if place == "below":
+        return (
+            f"The batch norms rule out a gross error such as a missing normalisation: {told}, within the limit of "
+            f"{limit}. They cannot see small ones: on public CIFAR-10 ResNets the right images give 0.30 to 0.32, JPEG "
+            "copies 0.37 to 0.41, no normalisation 1.57 to 1.81.",
+        )
+    return (f"The batch norms do not settle it: {told}, the limit is {limit} (LC401).",)
+
+
 def _ends(error: Quantity) -> tuple[float, float] | None:
-    """Ends of a usable interval."""
-    if error.against(1.0) == "unknown":
-        return None
-    if error.low is None or error.high is None:
-        return error.value, error.value
-    return error.low, error.high
+    """Ends of the interval that verdicts look at, if it is usable."""
+    return None if error.against(1.0) == "unknown" else error.at(VERDICT_LEVEL)
 
 
 def _near_chance(fit: ProbeFit, error: Quantity, classes: int, support: tuple[str, ...]) -> Outcome:
@@ -130,12 +142,12 @@ def _near_chance(fit: ProbeFit, error: Quantity, classes: int, support: tuple[st
     if high < fit.chance:
         return Pass("", error)
     if low >= NEAR * fit.chance:
-        limit = Limit(fit.chance, "1", "error of the best constant guess on these labels")
-        return FailBeyond("", error, "near-chance", support, limit)
+        limit = Limit(fit.chance, "share", "error of the best constant guess on these labels")
+        return Fail("", error, "near-chance", support, limit)
     return Undecided(
         "",
         error,
-        f"the {percent_interval(error)} of the error reaches chance ({percent(fit.chance)}), and with "
+        f"the {figures.judged_interval(error)} of the error reaches chance ({figures.percent(fit.chance)}), and with "
         f"{count(error.n, 'sample')} is too wide to say that the network is no better",
     )
 
@@ -148,9 +160,9 @@ def _worse_than_uniform(fit: ProbeFit, error: Quantity, classes: int, support: t
         return Pass("", error)
     if place == "above":
         limit = Limit(math.log(classes), "nat", f"loss of a uniform guess over {count(classes, 'class', 'classes')}")
-        return FailBeyond("", fit.loss, "worse-than-uniform", support, limit)
+        return Fail("", fit.loss, "worse-than-uniform", support, limit, "loss on the probe")
     if place == "straddles":
-        reason = f"the loss ({interval(fit.loss)}) cannot be told from that of a uniform guess"
+        reason = f"the loss ({figures.judged_interval(fit.loss)}) cannot be told from that of a uniform guess"
     else:
         reason = "the loss has no usable interval"
     return Undecided("", error, reason)
@@ -165,26 +177,28 @@ def _far_from_recorded(error: Quantity, recorded: RecordedAccuracy | None, suppo
     if recorded is None or ends is None:
         return Pass("", error)
     if not _usable(recorded):
-        return NotedPass("", error, "the recorded accuracy is not a share between 0 and 1 and was not compared")
+        return Pass("", error, "the recorded accuracy is not a share between 0 and 1 and was not compared")
     record = wilson(round((1 - recorded.value) * RECORDED_ON), RECORDED_ON)
     assert record.low is not None and record.high is not None, "Wilson's interval has ends"
     bound = record.high + MARGIN
     place = error.against(bound)
     if place == "above":
-        source = f"recorded error {percent(record.value)}, upper end {percent(record.high)}, plus 2 points"
-        return FailBeyond("", error, "far-from-recorded", support, Limit(bound, "1", source))
+        source = (
+            f"recorded error {figures.percent(record.value)}, upper end {figures.percent(record.high)}, plus 2 points"
+        )
+        return Fail("", error, "far-from-recorded", support, Limit(bound, "share", source))
     if place == "straddles":
         return Undecided(
             "",
             error,
-            f"the {percent_interval(error)} of the error holds {percent(bound)}, the most that the recorded error of "
-            f"{percent(record.value)} explains; use more than {count(error.n, 'sample')}",
+            f"the {figures.judged_interval(error)} of the error holds {figures.percent(bound)}, the most that the "
+            f"recorded error of {figures.percent(record.value)} explains; use more than {count(error.n, 'sample')}",
         )
     if ends[1] < record.low - MARGIN:
-        return NotedPass(
+        return Pass(
             "",
             error,
-            f"far better than the recorded error of {percent(record.value)}: "
+            f"far better than the recorded error of {figures.percent(record.value)}: "
             "perhaps data that the network was trained on",
         )
     return Pass("", error)
@@ -195,23 +209,24 @@ def tell(fails: Sequence[Fail], measurements: Measurements) -> tuple[str, str]:
     (fail,) = fails
     fit, recorded = measurements.fit, measurements.checkpoint.recorded
     assert fit is not None and fit.error is not None, "a fail has an error"
-    error = percent(fit.error.value)
+    error = figures.figure(fit.error).value
     if fail.cause == "far-from-recorded" and recorded is not None:
-        why = f"error {error} on this probe, the checkpoint records {percent(1 - recorded.value)}"
+        why = f"error {error} on this probe, the checkpoint records {figures.percent(1 - recorded.value)}"
     elif fail.cause == "worse-than-uniform":
-        uniform = figure(math.log(measurements.network.classes))
-        why = f"loss {figure(fail.measured.value)} nat on this probe, a uniform guess has {uniform}"
+        uniform = figures.number(math.log(measurements.network.classes))
+        why = f"loss {figures.figure(fail.measured).value} on this probe, a uniform guess has {uniform}"
     else:
-        why = f"error {error} on this probe, a constant guess makes {percent(fit.chance or math.nan)}"
-    shift = replay(measurements)
-    witness = ""
-    if shift is not None and shift.against(REPLAY_LIMIT.value) == "above":
-        witness = f" The batch-norm statistics say the same: they are off by {figure(shift.value)}."
+        why = f"error {error} on this probe, a constant guess makes {figures.percent(fit.chance or math.nan)}"
     return (
         f"The probe does not fit the network: {why}",
-        f"{why[0].upper()}{why[1:]}.{witness} So every other figure in this report describes the network on data, or "
-        "with a preprocessing, that it was not trained for. Check mean and std, channel order, file format and split, "
-        "then run again.",
+        " ".join(
+            (
+                "Read no other figure of this report before this is clear: they describe the network on data, or with "
+                "a preprocessing, that it was not trained for. Usual causes: another mean and std, pixels in 0 to 255, "
+                "another channel order, re-encoded (JPEG) or resized images, another split, another order of classes.",
+                *witness(measurements),
+            )
+        ),
     )
 
 
@@ -226,10 +241,12 @@ RULE = Rule(
     summary="The network does far worse on the probe than its weights can do",
     severity="error",
     kind="defect",
+    metric="error on the probe",
     limit=LIMIT,
     check=check,
     tell=tell,
     fires=lambda: _recorded(0.918, wrong=190),
-    quiet=lambda: _recorded(0.918, wrong=83),
+    quiet=lambda: _recorded(0.918, wrong=60),
     skips=lambda: specimen.measurements(fit=replace(specimen.fit(), error=None, loss=None, chance=None)),
+    casts_doubt=True,
 )

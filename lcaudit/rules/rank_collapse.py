@@ -137,6 +137,7 @@ RULE = Rule(
     summary="A layer's input has lost directions that the layer needs",
     severity="error",
     kind="defect",
+    metric="independent directions missing, worst layer",
     limit=LIMIT,
     check=check,
     tell=tell,

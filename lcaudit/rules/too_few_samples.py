@@ -42,7 +42,7 @@ from lcaudit.core.text import count, display_name
 
 LIMIT = Limit(
     1,
-    "1",
+    "×",
     "4 rows per dimension: at 4 the corrected log κ_80 was off by −0.04 to +0.24 depending on the spectrum, at 2 no "
     "correction was reliable",
 )
@@ -61,7 +61,7 @@ def check(measurements: Measurements) -> Sequence[Outcome]:
     outcomes: list[Outcome] = []
     for spectra in measurements.layers:
         name, needed = spectra.layer.name, samples_needed(spectra)
-        measured = exact(needed / max(1, spectra.samples))
+        measured = exact(needed / max(1, spectra.samples), "×")
         if needed <= spectra.samples:
             outcomes.append(Pass(name, measured))
             continue
@@ -93,6 +93,7 @@ RULE = Rule(
     summary="The probe is too small to judge some layers",
     severity="info",
     kind="defect",
+    metric="samples needed / samples used, worst layer",
     limit=LIMIT,
     check=check,
     tell=tell,

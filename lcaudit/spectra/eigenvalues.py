@@ -41,7 +41,8 @@ class Eigenvalues:
             return np.full(2 + len(PERCENTILES), math.nan)
         largest = self.values[0]
         kappas = [largest / self.values[percentile_index(p, rank)] for p in PERCENTILES]
-        return np.log(np.array([largest, self.values.sum(), *kappas]))
+        with np.errstate(invalid="ignore"):  # eigenvalues that are all rounding noise may sum to less than nothing
+            return np.log(np.array([largest, self.values.sum(), *kappas]))
 
     def curve(self) -> tuple[tuple[int, float], ...]:
         """At most ``CURVE_POINTS`` points (index from 1, eigenvalue), evenly spaced in log index."""

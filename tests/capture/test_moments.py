@@ -63,7 +63,8 @@ CONVOLUTIONS = {
 def test_convolution(name):
     torch.manual_seed(0)
     options = {"kernel_size": 3} | CONVOLUTIONS[name]
-    model = nn.Sequential(nn.Conv2d(4, 4, **options), nn.Tanh(), nn.Conv2d(4, 4, **options), nn.Flatten(), nn.LazyLinear(3))
+    first, second = (nn.Conv2d(4, 4, **options) for _ in range(2))
+    model = nn.Sequential(first, nn.Tanh(), second, nn.Flatten(), nn.LazyLinear(3))
     inputs = torch.randn(7, 4, 9, 9, dtype=torch.float64)
     model.double()(inputs)
     moments = check(model, inputs, head="4")
@@ -137,7 +138,7 @@ def test_the_model_comes_back_as_it_was():
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
 
 
-def test_what_is_not_measured_is_named():
+def test_what_is_not_measured_is_named_and_what_is_shared_is_measured_once():
     class Odd(nn.Module):
         def __init__(self):
             super().__init__()
@@ -153,11 +154,13 @@ def test_what_is_not_measured_is_named():
             return self.head(self.partner(self.tied(x)))
 
     moments = run(Odd(), torch.randn(20, 4, dtype=torch.float64))
-    assert [m.layer.name for m in moments.layers] == ["head"]
+    layers = {m.layer.name: m.layer for m in moments.layers}
+    assert list(layers) == ["twice", "tied", "head"]
+    assert (layers["twice"].geometry, layers["twice"].positions) == ("used 2 times", 2)
+    assert layers["tied"].parameters == 16 + 4 + 4, "one weight, two biases"
     reasons = {n.name: n.reason for n in moments.not_audited}
-    assert set(reasons) == {"", "twice", "idle", "tied", "partner", "norm", "aside"}
-    assert "more than once" in reasons["twice"] and "did not run" in reasons["idle"]
-    assert "shared with partner" in reasons["tied"] and "does not reach the loss" in reasons["aside"]
+    assert set(reasons) == {"", "idle", "norm", "aside"}
+    assert "did not run" in reasons["idle"] and "does not reach the loss" in reasons["aside"]
     audited = sum(m.layer.parameters for m in moments.layers)
     assert audited + sum(n.parameters for n in moments.not_audited) == sum(p.numel() for p in Odd().parameters())
 

@@ -124,7 +124,7 @@ def test_hostile_preprocessing_text_is_escaped() -> None:
 
 def test_dead_weights_are_counted() -> None:
     (fix,) = proposed("LC303")
-    assert fix.how.startswith("290 weights in 2 layers"), "27 × 10 and 2 × 10 outputs"
+    assert fix.how.startswith("2900 weights in 2 layers"), "270 × 10 and 20 × 10 outputs"
 
 
 def test_recalibration_warns_against_hiding_a_mistake() -> None:

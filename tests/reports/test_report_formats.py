@@ -56,6 +56,15 @@ def test_json_is_strict_valid_and_read_back(name):
         assert render(again, format) == render(report, format)
 
 
+def test_a_figure_and_a_curve_take_one_line_each():
+    lines = render(specimens.report(), "json").splitlines()
+    assert any(line.strip().startswith('"measured": {"value": 3.0, "unit": "features", ') for line in lines)
+    assert all(line.strip().startswith('"curve": [[1, ') for line in lines if '"curve"' in line)
+    report = ODD["undefined"]
+    assert '"curve": [[1, {"nonfinite": "nan"}], [2, 0.0]]' in render(report, "json")
+    assert max(len(line) for line in lines if '"curve"' not in line) < 1000
+
+
 def test_the_schema_refuses_what_is_not_a_report():
     data = serial.parse_json(render(specimens.report(), "json"))
     data["gate"]["verdict"] = "maybe"
@@ -113,6 +122,21 @@ def _with_numbers(data, number):
     return number if isinstance(data, float) else data
 
 
+def test_assumptions_and_effects_wait_for_verbose():
+    report = specimens.report()
+    usual, verbose = render(report, "text"), render(report, "text", verbosity=1)
+    assert "1 assumption (-v lists them)" in usual and "assumed: Shortcuts" not in usual
+    assert "assumed: Shortcuts" in verbose and "-v lists" not in verbose
+    assert usual.count("layer1.0.conv2: κ_80") == 0 and verbose.count("layer1.0.conv2: κ_80") == 1
+
+
+def test_every_finding_names_its_figure():
+    report = specimens.report()
+    for format in formats():
+        shown = " ".join(render(report, format).split())
+        assert "dead features" in shown and "now / after BatchNorm" in shown
+
+
 def test_quiet_text_keeps_findings_and_verdict_only():
     report = specimens.report()
     lines = render(report, "text", verbosity=-1).splitlines()
@@ -129,10 +153,10 @@ def test_the_verdict_is_the_last_line(name, verbosity):
     assert render(report, "text", verbosity=verbosity).splitlines()[-1].startswith(word)
 
 
-def test_text_lists_the_worst_twelve_layers_and_verbose_all():
+def test_text_lists_the_worst_eight_layers_and_verbose_all():
     report = specimens.report()
     usual, verbose = render(report, "text"), render(report, "text", verbosity=1)
-    assert "layers  12 of 20" in usual
+    assert "layers  8 of 20" in usual
     assert "layers  20 of 20" in verbose
     kappas = {layer.layer.name: layer.input.condition_number["80"].value for layer in report.measurements.layers}
     best = min(kappas, key=kappas.__getitem__)
@@ -173,8 +197,9 @@ def test_an_undefined_figure_is_named_in_words():
 
 def test_an_undecided_check_shows_the_limit_that_it_could_not_be_told_from():
     report = specimens.report()
-    assert "4.80   95 % interval 4.36 – 5.28   limit 5   the limit lies inside the interval" in render(report, "text")
-    assert "4.80 (4.36 – 5.28), limit 5<" in render(report, "html")
+    shown = "4.80×   95 % interval 4.36 – 5.28, n 1000   limit 5×   the limit lies inside the interval"
+    assert shown in " ".join(render(report, "text", width=120).split("\n"))
+    assert "4.80× (4.36 – 5.28), limit 5×<" in render(report, "html")
 
 
 def test_a_defect_without_rule_record_still_shows():

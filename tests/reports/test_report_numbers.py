@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from lcaudit.core.quantity import Quantity, exact, wilson
-from lcaudit.reports import _format as numbers
+from lcaudit.core import figures as numbers
+from lcaudit.core.quantity import VERDICT_LEVEL, Quantity, exact, wilson
 from lcaudit.reports._svg import Scale, fitted
 
 
@@ -54,6 +54,23 @@ def test_value_and_ends_share_their_last_place(quantity, value, interval):
 
 def test_an_unreliable_figure_says_so():
     assert numbers.figure(Quantity(3, n=200, reliable=False)).note == "not reliable at n = 200"
+
+
+def test_figures_in_sentences():
+    gain = Quantity(37.21, "×", 36.6, 37.9, method="grouped jackknife", n=846)
+    assert (numbers.interval(gain), numbers.spoken(gain)) == ("95 % interval 36.6 – 37.9", "37.2× (36.6 – 37.9)")
+    assert numbers.interval(exact(3)) == "exact" and numbers.spoken(exact(3)) == "3"
+    assert numbers.interval(Quantity(3, method="one draw")) == "no interval"
+    assert numbers.span([gain, Quantity(10.7, "×", method="one draw")]) == "10.7 to 37.2×"
+    assert numbers.span([exact(0.1, "share"), exact(0.25, "share")]) == "10 to 25 %"
+    assert (numbers.span([gain]), numbers.span([])) == ("37.2×", "")
+    assert numbers.figure(exact(0.00510213, "share")).value == "0.51 %"
+
+
+def test_the_interval_of_a_verdict_names_its_own_level():
+    wide = numbers.judged_interval(Quantity(10.0, "×", 9.0, 11.0, method="grouped jackknife", n=846))
+    assert wide.startswith(f"{numbers.plain(100 * VERDICT_LEVEL)} % interval ")
+    assert numbers.judged_interval(exact(3)) == "exact"
 
 
 def test_limits_are_shown_in_full():

@@ -6,11 +6,13 @@ import base64
 import hashlib
 import itertools
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 import report_specimens as specimens
 
+from lcaudit.reports import _markup as markup
 from lcaudit.reports import render
 
 ODD = specimens.odd_ones()
@@ -115,13 +117,61 @@ def test_a_huge_network_stays_below_two_megabytes_and_keeps_the_worst_spectra():
 
 def test_a_limit_is_drawn_where_a_rule_judges_the_plotted_figures():
     plots = render(specimens.report(), "html").split('<div class="panels">')[1].split("<figure")
-    assert ["limit 5, LC301" in plot for plot in plots[1:4]] == [False, True, False]
+    assert ["limit 5×, LC301" in plot for plot in plots[1:4]] == [False, True, False]
+    assert ['class="limit"' in plot for plot in plots[1:4]] == [False, True, False]
+
+
+def test_a_limit_is_drawn_across_the_layers_that_it_judges():
+    report = specimens.report(specimens.network(10))
+    checks = tuple(c for c in report.checks if c.rule != "LC301" or c.layer in ("linear", "layer1.0.conv1"))
+    plots = render(replace(report, checks=checks), "html").split('<div class="panels">')[1].split("<figure")
+    assert re.findall(r'<line x1="(\S+)%" y1="\S+" x2="(\S+)%" y2="\S+" class="limit"', plots[2]) == [
+        ("9", "17.95"),
+        ("89.55", "98.5"),
+    ]
+
+
+def test_every_curve_is_drawn_whole(page):
+    for path in page.all("path"):
+        assert re.fullmatch("[MLHVZmlhvz0-9. -]+", path["d"] or ""), path["d"]
+
+
+def test_what_casts_doubt_is_said_before_the_rest():
+    report = specimens.report()
+    doubtful = replace(report.rules[1], casts_doubt=True)
+    doubted = replace(report, rules=(report.rules[0], doubtful, *report.rules[2:]))
+    for format in ("html", "text"):
+        assert "Clear LC201 first" not in render(report, format)
+        assert "Clear LC201 first" in render(doubted, format)
+    assert "If training goes on" in render(report, "html")
+    assert "If training goes on" not in render(doubted, "html")
+    assert "fix  " in render(report, "text") and "fix  " not in render(doubted, "text")
+
+
+def test_the_manual_stands_in_the_first_card_of_its_rule_only():
+    report = specimens.report()
+    again = replace(report.findings[1], id="LC301:again")
+    text = render(replace(report, findings=(*report.findings, again)), "html")
+    assert text.count("A frozen layer has nothing to gain.") == 1
+    assert text.count('id="about-finding-2"') == text.count('href="#about-finding-2"') == 1
+
+
+def test_the_first_screen_says_what_kappa_is_and_what_to_do():
+    head = render(specimens.report(), "html").split("<main>")[0]
+    assert "how lopsided a layer&#39;s input is" in head and "1 is ideal" in head
+    assert "If training goes on: Put a BatchNorm before the layer and train on" in head
+    assert "how lopsided" not in render(ODD["weights not finite"], "html").split("<main>")[0]
+
+
+def test_no_line_breaks_inside_a_number():
+    assert "95&nbsp;% interval" in render(specimens.report(), "html")
+    assert markup.prose("10 000 of 12 345 678 and 3 of 4") == "10&nbsp;000 of 12&nbsp;345&nbsp;678 and 3 of 4"
 
 
 def test_layers_that_a_finding_names_have_another_shape():
     report = specimens.report()
     main = render(report, "html").split('<div class="panels">')[1].split("<figure")[1]
-    named = {layer for finding in report.findings for layer in finding.layers}
+    named = {layer for finding in report.findings if finding.rule == "LC301" for layer in finding.layers}
     assert main.count('<path d="M0 -') == len(named)
     layers = len(report.measurements.layers)
     assert main.count("<circle") == 2 * layers - len(named)  # as it is, without the named; and after BatchNorm
@@ -136,6 +186,6 @@ def test_what_was_not_decided_stands_beside_what_passed():
 
 
 def test_a_clean_report_says_so_and_an_incomplete_one_says_why():
-    assert "No findings: every check that applies passed." not in render(ODD["undefined"], "html")
-    assert "No findings" in render(ODD["clean"], "html")
-    assert "Only 0 % of the parameters were audited." in render(ODD["weights not finite"], "html")
+    assert "every check that applies passed" not in render(ODD["undefined"], "html")
+    assert "No defect found: every check that applies passed." in render(ODD["clean"], "html")
+    assert "Only 0&nbsp;% of the parameters were audited." in render(ODD["weights not finite"], "html")

@@ -9,7 +9,7 @@ import pytest
 
 from lcaudit import rules
 from lcaudit.core import specimen
-from lcaudit.core.measurements import NotAudited, ProbeFit, RecordedAccuracy
+from lcaudit.core.measurements import NonFinite, NotAudited, ProbeFit, RecordedAccuracy
 from lcaudit.core.outcomes import Fail, Pass, Skip, Undecided
 from lcaudit.core.quantity import Quantity, exact
 from lcaudit.rules import _base
@@ -41,7 +41,7 @@ def test_head_uses_centring_where_it_gains_more() -> None:
 def test_head_evidence_says_what_was_seen() -> None:
     (finding,) = rules.judge(rules.find("LC301").fires(), (rules.find("LC301"),))[1]
     text = " ".join(finding.evidence)
-    assert "2 960 → 296 after BatchNorm" in text and "43.0 %" in text and "test error did not move" in text
+    assert "2960 → 296 after BatchNorm" in text and "43.0 %" in text and "test error did not move" in text
 
 
 @pytest.mark.parametrize(("code", "wiring"), [("LC301", {"is_head": True}), ("LC302", {"reads": "sum of branches"})])
@@ -75,7 +75,8 @@ def test_layers_are_grouped_by_what_they_read() -> None:
         "LC302:uncentred-layer-inputs": ("l3", "l4"),
     }
     stream = next(finding for finding in findings if len(finding.layers) == 2 and "stream" in finding.id)
-    assert "20 to 25×" in stream.title and "l5 (25×)" in stream.message and stream.measured.value == 25
+    assert "lowers κ_80 by 20.0 to 25.0×" in stream.title and "Most is gained at l5" in stream.message
+    assert stream.measured.value == 25 and stream.metric == "gain: κ_80 of Σ_x now / after BatchNorm"
 
 
 # --- LC303 ----------------------------------------------------------------------------------------
@@ -96,11 +97,24 @@ def test_taps_that_only_meet_padding_are_not_called_dead() -> None:
     assert isinstance(dilated, Undecided)
 
 
-def test_dead_message_gives_the_rule_of_three() -> None:
-    rule = rules.find("LC303")
-    (finding,) = rules.judge(rule.fires(), (rule,))[1]
-    assert "fewer than 0.3 % of samples" in finding.message and "normal" in finding.message
-    assert finding.layers == ("layer3.0.conv2", "linear") and finding.measured == exact(27, "entries")
+def test_a_few_dead_features_are_told_as_information_with_the_rule_of_three() -> None:
+    layers = (
+        specimen.layer("layer3.0.conv2", "conv2d", dimension=576, zero=27),
+        specimen.layer("linear", zero=16, is_head=True, depth=1),
+    )
+    (finding,) = rules.judge(specimen.measurements(layers=layers), (rules.find("LC303"),))[1]
+    assert finding.severity == "info" and finding.limit.value == 0 and finding.measured == exact(0.25, "share")
+    assert "below 0.30 % of samples" in finding.message and "normal" in finding.message
+    assert finding.layers == ("layer3.0.conv2", "linear") and "16 of 64 input entries" in finding.message
+
+
+def test_more_than_a_quarter_dead_is_a_warning_of_its_own() -> None:
+    layers = (specimen.layer("few", zero=16), specimen.layer("many", zero=17, depth=1))
+    findings = rules.judge(specimen.measurements(layers=layers), (rules.find("LC303"),))[1]
+    assert [(finding.severity, finding.layers, finding.limit.value) for finding in findings] == [
+        ("warning", ("many",), 0.25),
+        ("info", ("few",), 0.0),
+    ]
 
 
 # --- LC304 ----------------------------------------------------------------------------------------
@@ -167,7 +181,8 @@ def test_replay_without_intervals_is_undecided() -> None:
 def test_the_first_batch_norm_points_at_the_cause(first: float, rest: float, says: str) -> None:
     layers = (specimen.batch_norm("stem", first), *(specimen.batch_norm(f"b{i}", rest, depth=i) for i in range(1, 9)))
     outcome = only("LC401", batch_norms=layers)
-    assert isinstance(outcome, Fail) and says in outcome.evidence[-1] and len(outcome.evidence) == 6
+    assert isinstance(outcome, Fail) and says in outcome.evidence[0] and len(outcome.evidence) == 7
+    assert outcome.evidence[1] == "Normalisation of this run: data set default."
 
 
 # --- LC901 ----------------------------------------------------------------------------------------
@@ -181,9 +196,9 @@ def fitted(wrong: int, of: int = 1000, recorded: float | None = None, **changes)
 
 def test_far_from_recorded() -> None:
     assert isinstance(fitted(190, recorded=0.918), Fail)
-    assert isinstance(fitted(83, recorded=0.918), Pass)
+    assert isinstance(fitted(60, recorded=0.918), Pass)
     assert isinstance(fitted(110, recorded=0.918), Undecided)
-    assert isinstance(fitted(19, 100, recorded=0.918), Fail)
+    assert isinstance(fitted(29, 100, recorded=0.918), Fail)
     assert isinstance(fitted(4, 20, recorded=0.918), Undecided)
 
 
@@ -191,7 +206,15 @@ def test_far_from_recorded_names_its_own_limit() -> None:
     rule = rules.find("LC901")
     (finding,) = rules.judge(rule.fires(), (rule,))[1]
     assert finding.id == "LC901:far-from-recorded" and finding.limit.value == pytest.approx(0.1075, abs=0.001)
-    assert finding.message.startswith("Error 19.0 % on this probe, the checkpoint records 8.2 %.")
+    assert finding.title.endswith("error 19.0 % on this probe, the checkpoint records 8.2 %")
+    assert finding.message.startswith("Read no other figure of this report before this is clear")
+    assert (finding.metric, finding.limit.unit) == ("error on the probe", "share")
+
+
+def test_a_loss_beyond_uniform_names_its_own_figure() -> None:
+    measurements = specimen.measurements(fit=specimen.fit(300, loss=2.5))
+    (finding,) = rules.judge(measurements, (rules.find("LC901"),))[1]
+    assert (finding.metric, finding.limit.unit, finding.measured.unit) == ("loss on the probe", "nat", "nat")
 
 
 def test_better_than_recorded_passes_with_a_note() -> None:
@@ -209,7 +232,7 @@ def test_a_recorded_figure_that_is_no_share_is_not_compared(recorded: float) -> 
 @pytest.mark.parametrize(
     ("wrong", "of", "verdict"),
     [(900, 1000, Fail), (905, 1000, Fail), (5, 5, Undecided), (4, 5, Undecided), (30, 30, Fail), (800, 1000, Pass),
-     (1, 2, Undecided), (0, 3, Pass)],
+     (1, 2, Undecided), (0, 30, Pass)],
 )  # fmt: skip
 def test_near_chance(wrong: int, of: int, verdict: type) -> None:
     outcome = fitted(wrong, of)
@@ -229,8 +252,19 @@ def test_loss_beyond_uniform_fails_and_around_it_is_undecided() -> None:
 
 def test_batch_norms_are_called_as_witness() -> None:
     rule = rules.find("LC901")
-    (finding,) = rules.judge(replace(rule.fires(), batch_norms=(specimen.batch_norm(shift=2),)), (rule,))[1]
-    assert "batch-norm statistics say the same" in finding.message
+
+    def message(*batch_norms) -> str:
+        (finding,) = rules.judge(replace(rule.fires(), batch_norms=batch_norms), (rule,))[1]
+        return finding.message
+
+    assert "The batch norms agree: batch-norm statistics on the probe are off by 4.00 (3.98 – 4.02)" in message(
+        specimen.batch_norm(shift=2)
+    )
+    assert "rule out a gross error" in message(specimen.batch_norm(shift=0.19)) and "They cannot see" in message(
+        specimen.batch_norm(shift=0.19)
+    )
+    assert "do not settle it" in message(specimen.batch_norm(shift=0.25))
+    assert "batch norms" not in message()
 
 
 def test_no_run_and_no_labels_skip() -> None:
@@ -245,7 +279,7 @@ def test_no_run_and_no_labels_skip() -> None:
 def test_too_few_samples_names_the_number_that_would_do() -> None:
     layers = (specimen.layer("a", dimension=512), specimen.layer("b", dimension=600), specimen.layer("c"))
     (finding,) = rules.judge(specimen.measurements(layers=layers), (rules.find("LC902"),))[1]
-    assert finding.layers == ("a", "b") and "2 400 samples" in finding.title
+    assert finding.layers == ("a", "b") and "2400 samples" in finding.title
     assert finding.measured.value == pytest.approx(2.4)
 
 
@@ -258,7 +292,7 @@ def test_too_small_a_data_set_is_said() -> None:
     base = specimen.measurements(layers=(specimen.layer("a", dimension=512),))
     base = replace(base, probe=replace(base.probe, available=1200))
     (finding,) = rules.judge(base, (rules.find("LC902"),))[1]
-    assert "holds only 1 200 samples" in finding.message
+    assert "holds only 1200 samples" in finding.message
 
 
 def test_what_is_named_nowhere_is_not_passed() -> None:
@@ -266,18 +300,11 @@ def test_what_is_named_nowhere_is_not_passed() -> None:
     assert isinstance(outcome, Undecided) and "902 parameters" in outcome.reason
 
 
+def test_a_network_that_was_not_run_is_not_counted() -> None:
+    assert isinstance(only("LC903", layers=(), non_finite=(NonFinite("w", 1, 2),)), Skip)
+    assert isinstance(only("LC903", layers=()), Undecided)
+
+
 def test_share_of_parameters_not_audited() -> None:
     outcome = only("LC903", not_audited=(NotAudited("bn", "BatchNorm2d", 100, "r"),))
-    assert isinstance(outcome, Fail) and outcome.measured == exact(0.05)
-
-
-# --- words ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(2960.4, "2 960"), (99.96, "100"), (0.0417, "0.0417"), (0, "0"), (5.5e4, "55 000"), (123456, "1.23e5"),
-     (1e-7, "1e-7"), (math.inf, "∞"), (-math.inf, "−∞"), (math.nan, "not a number"), (10.0, "10")],
-)  # fmt: skip
-def test_figures(value: float, text: str) -> None:
-    assert _base.figure(value) == text
+    assert isinstance(outcome, Fail) and outcome.measured == exact(0.05, "share")

@@ -10,7 +10,7 @@ from lcaudit import rules
 from lcaudit.core import specimen
 from lcaudit.core.errors import UsageError
 from lcaudit.core.measurements import NonFinite
-from lcaudit.core.outcomes import Fail, Pass, Skip
+from lcaudit.core.outcomes import Fail, Limit, Pass, Skip
 from lcaudit.core.quantity import exact
 
 
@@ -118,6 +118,29 @@ def test_one_cause_is_one_finding_in_order_of_execution() -> None:
     assert len(checks) == len(fails)
 
 
+def test_a_fail_may_replace_figure_limit_and_severity() -> None:
+    limit = Limit(2, "nat", "why")
+    fail = Fail("head", exact(3, "nat"), limit=limit, metric="loss", severity="info")
+    (finding,) = rules.judge(specimen.measurements(), (toy(lambda m: [fail]),))[1]
+    assert (finding.limit, finding.metric, finding.severity) == (limit, "loss", "info")
+    rule = toy(lambda m: [Fail("head", exact(3, "share"))])
+    (finding,) = rules.judge(specimen.measurements(), (rule,))[1]
+    assert (finding.limit, finding.metric, finding.severity) == (rule.limit, rule.metric, rule.severity)
+
+
+def test_a_remark_on_a_pass_is_the_reason_of_its_check() -> None:
+    (check,) = rules.judge(specimen.measurements(), (toy(lambda m: [Pass("head", None, "far better")]),))[0]
+    assert (check.status, check.reason) == ("pass", "far better")
+
+
+def test_a_report_carries_the_manual_by_heading() -> None:
+    rule = rules.find("LC301")
+    record = rules.record(rule)
+    assert (record.code, record.metric, record.limit) == (rule.code, rule.metric, rule.limit)
+    assert record.manual["How sure"].startswith("The closed form agrees with a network")
+    assert "\n" not in record.manual["Source"]
+
+
 def test_findings_are_ranked() -> None:
     base = rules.find("LC901").fires()
     ill = specimen.layer("head", is_head=True, gain=12, rank=4, zero=3)
@@ -131,8 +154,8 @@ def test_findings_are_ranked() -> None:
     _, findings = rules.judge(measurements, rules.all_rules())
     assert [finding.rule for finding in findings] == [
         "LC901", "LC101", "LC304",  # errors, the probe first
-        "LC401", "LC303",  # warnings: defects, the one further beyond its limit first
+        "LC401",  # warnings: defects
         "LC302", "LC301",  # then opportunities by excess
-        "LC902",
+        "LC902", "LC303",  # information, the one further beyond its limit first
     ]  # fmt: skip
     assert rules.judge(measurements, rules.all_rules()[::-1])[1] == findings

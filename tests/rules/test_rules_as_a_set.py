@@ -102,6 +102,7 @@ def test_example_that_fires(rule: Rule) -> None:
     assert (finding.severity, finding.kind) == (rule.severity, rule.kind)
     assert finding.title and finding.message and finding.evidence
     assert finding.measured.value > finding.limit.value
+    assert finding.metric and finding.measured.unit == finding.limit.unit
 
 
 @every_rule

@@ -48,7 +48,9 @@ def test_condition_numbers_of_every_layer_equal_the_literal_ones():
         assert got.scaled_curvature.raw == pytest.approx(whole[0] * layer.weight_norm**2, rel=1e-10)
         rank = got.input.rank * got.gradient.rank
         assert got.fisher.rank == rank
-        assert got.fisher.condition_number["80"].raw == pytest.approx(whole[0] / whole[math.ceil(0.8 * rank) - 1], rel=1e-6)
+        assert got.fisher.condition_number["80"].raw == pytest.approx(
+            whole[0] / whole[math.ceil(0.8 * rank) - 1], rel=1e-6
+        )
 
 
 def test_the_softmax_head_has_rank_one_less_than_classes():

@@ -1,8 +1,14 @@
-"""What a layer kind must say about itself."""
+"""What a layer kind must say about itself.
+
+A layer is seen at the one place where its weight acts: a call such as ``F.conv2d(x, weight, …)``. Every
+call adds *rows*: x of length d and g = ∂ℓ/∂(W x) of length o, such that one sample's weight gradient is
+Σ g xᵀ over its rows. That identity is what makes Σ_x ⊗ Σ_g a layer's Kronecker form, and it is tested for
+every kind.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,12 +16,32 @@ import torch
 
 from lcaudit.core.types import InputMoments
 
+#: Unfolded numbers held at once: 16 MiB of float32, about a core's share of cache.
+CHUNK = 4_194_304
+NO_BATCH = "its input has no batch dimension"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One application of a weight, its arguments told apart.
+
+    Attributes:
+        outputs_first: whether the weight's first side, as passed, is its outputs'.
+        options: what else the kind needs to know of the call.
+    """
+
+    inputs: torch.Tensor
+    weight: torch.Tensor
+    bias: torch.Tensor | None = None
+    outputs_first: bool = True
+    options: Any = None
+
 
 class Accumulator(Protocol):
     """Sums over rows, apart for each group of samples, in float64."""
 
-    def add(self, inputs: torch.Tensor, group: int) -> None:
-        """Add a batch whose samples all belong to ``group``."""
+    def add(self, call: Call, group: int, keep: torch.Tensor | None) -> None:
+        """Add the rows of a batch whose samples all belong to ``group``; ``keep``: bool, which of them."""
 
     def finish(self) -> InputMoments:
         """The sums, on the CPU."""
@@ -30,27 +56,58 @@ class Shape:
     groups: int
 
 
+def _plain(function: Callable[..., torch.Tensor], call: Call, args: Any, kwargs: Any) -> torch.Tensor:
+    return function(*args, **kwargs)
+
+
+def _all_rows(call: Call) -> torch.Tensor | None:
+    return None
+
+
+def _as_called(module: Any, inputs: torch.Tensor, call: Call) -> Call:
+    return call
+
+
 @dataclass(frozen=True, slots=True)
 class Handler:
     """One layer kind: a file in :mod:`lcaudit.capture.handlers` defines one as ``HANDLER``.
 
     Attributes:
-        module: the torch class; its own ``forward`` must be in use.
-        refuse: why this instance cannot be measured, or ``""``.
-        shape: sides of its factors, from the module alone.
-        geometry: the layer's geometry in words, ``""`` where there is none.
-        accumulator: (module, first input, sample groups, device of the sums) → empty sums.
-        gradient_rows: (module, output-like tensor [b, …]) → [groups, outputs, rows].
-        positions: (module, output) → rows per sample.
+        functions: the torch functions through which the weight acts.
+        owner: class of the module that must own the weight; any where it is ``torch.nn.Module``.
+        modules: classes whose parameters this kind measures, where their own ``forward`` is in use.
+        read: function and arguments → the call, or ``None`` where it is not of this kind.
+        refuse: why this call cannot be measured, or ``""``.
+        shape: sides of its factors. geometry: in words, ``""`` where there is none.
+        accumulator: first call, sample groups, device of the sums → empty sums.
+        rows: the call's layout of rows, e.g. (batch, tokens); their number is the product.
+        gradient_rows: call, output-like tensor → pieces [groups, outputs, some rows], together all rows in
+            order, in one piece where ``maskable``; reads shapes and options of the call, no numbers.
+        maskable: whether single rows can be left out.
+        kept: call → bool, which rows have a gradient; ``None`` for all.
+        undress: module, its input, the call inside it → the call as the module means it, with its input.
+        run: function, call, arguments → output; never writes to the weight.
     """
 
-    module: type[torch.nn.Module]
-    refuse: Callable[[Any, torch.Tensor], str]
-    shape: Callable[[Any], Shape]
-    geometry: Callable[[Any], str]
-    accumulator: Callable[[Any, torch.Tensor, int, torch.device], Accumulator]
-    gradient_rows: Callable[[Any, torch.Tensor], torch.Tensor]
-    positions: Callable[[Any, torch.Tensor], int]
+    functions: tuple[Callable[..., torch.Tensor], ...]
+    owner: type[torch.nn.Module]
+    modules: tuple[type[torch.nn.Module], ...]
+    read: Callable[[Any, tuple[Any, ...], Mapping[str, Any]], Call | None]
+    refuse: Callable[[Call], str]
+    shape: Callable[[Call], Shape]
+    geometry: Callable[[Call], str]
+    accumulator: Callable[[Call, int, torch.device], Accumulator]
+    rows: Callable[[Call], tuple[int, ...]]
+    gradient_rows: Callable[[Call, torch.Tensor], Iterator[torch.Tensor]]
+    maskable: bool = True
+    kept: Callable[[Call], torch.Tensor | None] = _all_rows
+    undress: Callable[[Any, torch.Tensor, Call], Call] = _as_called
+    run: Callable[[Any, Call, tuple[Any, ...], Mapping[str, Any]], torch.Tensor] = _plain
+
+
+def arguments(names: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Positional and keyword arguments by name; ``names`` in order, separated by spaces."""
+    return dict(zip(names.split(), args, strict=False)) | dict(kwargs)
 
 
 def add_product(total: torch.Tensor, rows: torch.Tensor) -> None:

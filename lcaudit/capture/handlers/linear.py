@@ -1,54 +1,71 @@
-"""``torch.nn.Linear`` on vectors [b, d] or sequences [b, …, d]: a row is one vector or token."""
+"""A matrix applied to vectors [b, d] or sequences [b, …, d]: a row is one vector or token.
+
+``torch.nn.Linear``, ``F.linear``, ``x @ W`` and ``torch.addmm`` with a weight of either orientation.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 
-from lcaudit.capture.handlers._base import Accumulator, Handler, Shape, add_product
-from lcaudit.core.types import InputMoments
+from lcaudit.capture.handlers._base import NO_BATCH, Accumulator, Call, Handler, Shape, arguments
+from lcaudit.capture.handlers._vectors import VectorSums
+
+_PRODUCTS = (torch.matmul, torch.mm, torch.Tensor.matmul, torch.Tensor.mm, torch.Tensor.__matmul__)
 
 
-class _Sums:
+def _read(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call | None:
+    if function is F.linear:
+        given = arguments("input weight bias", args, kwargs)
+        return Call(given["input"], given["weight"], given.get("bias"))
+    if function is torch.addmm:
+        given = arguments("input mat1 mat2", args, kwargs)
+        scaled = given.get("beta", 1) != 1 or given.get("alpha", 1) != 1
+        left, right, bias = given.get("mat1"), given.get("mat2"), given["input"]
+    else:
+        given = arguments("input other", args, kwargs)
+        left, right, bias, scaled = given["input"], given.get("other", given.get("mat2")), None, False
+    if scaled or not isinstance(right, torch.Tensor) or not isinstance(left, torch.Tensor) or right.dim() != 2:
+        return None
+    return Call(left, right, bias, outputs_first=False)
+
+
+def shape(call: Call) -> Shape:
+    """One pair of factors: the weight's two sides."""
+    sides = call.weight.shape if call.outputs_first else call.weight.shape[::-1]
+    return Shape(sides[1], sides[0], 1)
+
+
+class _Sums(VectorSums):
     """See :class:`Accumulator`."""
 
-    def __init__(self, module: torch.nn.Linear, inputs: torch.Tensor, groups: int, device: torch.device) -> None:
-        d = module.in_features
-        self.second = torch.zeros(groups, 1, d, d, dtype=torch.float64, device=device)
-        self.first = torch.zeros(groups, 1, d, dtype=torch.float64, device=device)
-        self.rows = torch.zeros(groups, dtype=torch.int64)
-
-    def add(self, inputs: torch.Tensor, group: int) -> None:
-        rows = inputs.reshape(-1, inputs.shape[-1])
-        add_product(self.second[group], rows.T.unsqueeze(0))
-        self.first[group, 0] += rows.sum(0, dtype=self.first.dtype)
-        self.rows[group] += rows.shape[0]
-
-    def finish(self) -> InputMoments:
-        second, first = self.second.cpu(), self.first.cpu()
-        d = first.shape[-1]
-        return InputMoments(
-            second=second,
-            cross=first.unsqueeze(-1),
-            overlap=torch.ones(1, 1, dtype=torch.float64),
-            tap=torch.zeros(d, dtype=torch.int64),
-            channel=torch.arange(d),
-            channel_sum=first,
-            channel_square=second.diagonal(dim1=-2, dim2=-1).clone(),
-            rows=self.rows,
-            elements=self.rows,
-        )
+    def add(self, call: Call, group: int, keep: torch.Tensor | None) -> None:
+        rows = call.inputs.reshape(-1, call.inputs.shape[-1])
+        self.add_rows((rows if keep is None else rows[keep]).T.unsqueeze(0), group)
 
 
-def _accumulator(module: torch.nn.Linear, inputs: torch.Tensor, groups: int, device: torch.device) -> Accumulator:
-    return _Sums(module, inputs, groups, device)
+def accumulator(call: Call, groups: int, device: torch.device) -> Accumulator:
+    """Empty sums."""
+    return _Sums(call.inputs.shape[-1], 1, groups, device)
+
+
+def gradient_rows(call: Call, gradient: torch.Tensor) -> Iterator[torch.Tensor]:
+    """[…, o] → [1, o, rows], in one piece."""
+    yield gradient.reshape(-1, gradient.shape[-1]).T.unsqueeze(0)
 
 
 HANDLER = Handler(
-    module=torch.nn.Linear,
-    refuse=lambda module, inputs: "" if inputs.dim() >= 2 else "its input has no batch dimension",
-    shape=lambda module: Shape(module.in_features, module.out_features, 1),
-    geometry=lambda module: "",
-    accumulator=_accumulator,
-    gradient_rows=lambda module, gradient: gradient.reshape(-1, gradient.shape[-1]).T.unsqueeze(0),
-    positions=lambda module, output: output[0].numel() // output.shape[-1],
+    functions=(F.linear, torch.addmm, *_PRODUCTS),
+    owner=torch.nn.Module,
+    modules=(torch.nn.Linear,),
+    read=_read,
+    refuse=lambda call: "" if call.inputs.dim() >= 2 else NO_BATCH,
+    shape=shape,
+    geometry=lambda call: "",
+    accumulator=accumulator,
+    rows=lambda call: tuple(call.inputs.shape[:-1]),
+    gradient_rows=gradient_rows,
 )

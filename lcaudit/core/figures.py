@@ -1,4 +1,4 @@
-"""Numbers as people read them, the same in every format.
+"""Numbers as people read them, the same in every sentence and every format.
 
 A number shows two digits of its uncertainty, and three of its own at most; three where it has no
 interval. What is not a number is said in words.
@@ -7,9 +7,10 @@ interval. What is not a number is said in words.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from lcaudit.core.quantity import Quantity
+from lcaudit.core.quantity import VERDICT_LEVEL, Quantity
 from lcaudit.core.text import display_name
 
 #: Units whose numbers are shares of 1 and are shown in percent.
@@ -79,10 +80,41 @@ def figure(quantity: Quantity) -> Figure:
     value, note = quantity.value * scale, "" if quantity.reliable else f"not reliable at n = {grouped(quantity.n)}"
     ends = _ends(quantity, scale)
     if ends is None or not math.isfinite(value):
-        text = plain(value) if quantity.method == "exact" else number(value)
+        exact = quantity.method == "exact"
+        text = plain(float(f"{value:.3g}") if share else value) if exact else number(value)
         return Figure(with_unit(text, quantity.unit), note=note)
     value_text, low, high = _together(value, *ends)
     return Figure(with_unit(value_text, quantity.unit), low, high, note)
+
+
+def interval(quantity: Quantity) -> str:
+    """The interval in words, ``95 % interval 36.6 – 37.9``, or why there is none."""
+    shown = figure(quantity)
+    if shown.interval:
+        return f"{plain(100 * quantity.level)} % interval {shown.interval}"
+    return "exact" if quantity.method == "exact" else "no interval"
+
+
+def judged_interval(quantity: Quantity) -> str:
+    """The wider interval that verdicts look at, in words: ``99.9 % interval 35.9 – 38.6``."""
+    ends = quantity.at(VERDICT_LEVEL)
+    if ends is None or quantity.method == "exact":
+        return interval(quantity)
+    return interval(replace(quantity, low=ends[0], high=ends[1], level=VERDICT_LEVEL))
+
+
+def spoken(quantity: Quantity) -> str:
+    """The figure, with its interval in parentheses: ``8.3 % (6.6 – 10.3)``."""
+    shown = figure(quantity)
+    return f"{shown.value} ({shown.interval})" if shown.interval else shown.value
+
+
+def span(quantities: Sequence[Quantity]) -> str:
+    """Smallest to largest value, the unit once: ``10.7 to 37.2×``; ``""`` for none."""
+    shown = [figure(quantity).value for quantity in sorted(quantities, key=lambda quantity: quantity.value)]
+    if not shown or shown[0] == shown[-1]:
+        return shown[0] if shown else ""
+    return f"{shown[0].rstrip(' %×')} to {shown[-1]}"
 
 
 def limit(value: float, unit: str) -> str:

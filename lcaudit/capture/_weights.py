@@ -1,0 +1,105 @@
+"""Which weight a tensor is: a parameter of the network, or a part of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+#: A run of a parameter's elements: (id of the parameter, first element, elements).
+Block = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """A weight as one layer applies it.
+
+    Attributes:
+        key: tells weights apart. name: the owner's path in the state dict where the weight is its
+            ``weight``, else the parameter's own, with its rows where it is a part: ``attn.in_proj_weight[0:8]``.
+        block: its elements; ``None`` for a weight that its module computes before use.
+        flipped: whether the tensor is the transpose of what is stored.
+        sharers: paths of other modules that own the same parameter.
+    """
+
+    key: Any
+    name: str
+    owner: torch.nn.Module
+    block: Block | None
+    flipped: bool
+    sharers: tuple[str, ...] = ()
+
+
+class Weights:
+    """Every parameter of a network, and who owns it. Paths of shared parameters: the first to own it."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.owners: dict[int, list[tuple[str, torch.nn.Module, str]]] = {}
+        self.parameters: dict[int, torch.nn.Parameter] = {}  # keeps them alive, so that an id stays theirs
+        self.stored: dict[int, list[int]] = {}
+        for path, part in module.named_modules():
+            for key, parameter in part.named_parameters(recurse=False, remove_duplicate=False):
+                if id(parameter) not in self.owners and parameter.numel():
+                    self.stored.setdefault(parameter.untyped_storage().data_ptr(), []).append(id(parameter))
+                self.owners.setdefault(id(parameter), []).append((path, part, key))
+                self.parameters[id(parameter)] = parameter
+
+    def parameter_of(self, value: Any) -> int | None:
+        """The id of the parameter that ``value`` is or is a view of, recognised by its storage."""
+        if not isinstance(value, torch.Tensor):
+            return None
+        if id(value) in self.owners:
+            return id(value)
+        if value.layout is not torch.strided:
+            return None
+        for identity in self.stored.get(value.untyped_storage().data_ptr(), ()):
+            whole = self.parameters[identity]
+            if 0 <= value.storage_offset() - whole.storage_offset() < whole.numel():
+                return identity
+        return None
+
+    def block(self, value: torch.Tensor | None) -> Block | None:
+        """The run of elements that ``value`` consists of, if it is one."""
+        parameter = self.parameter_of(value)
+        if parameter is None or value is None:
+            return None
+        whole = self.parameters[parameter]
+        if value is whole:
+            return parameter, 0, whole.numel()
+        if not whole.is_contiguous() or not (value.is_contiguous() or _transpose(value)):
+            return None
+        return parameter, value.storage_offset() - whole.storage_offset(), value.numel()
+
+    def find(self, value: torch.Tensor) -> Weight | None:
+        """The weight that ``value`` is, or ``None`` if it is none of the network's or not one run of elements."""
+        block = self.block(value)
+        if block is None:
+            return None
+        parameter, start, size = block
+        (path, owner, key), *others = self.owners[parameter]
+        whole = self.parameters[parameter]
+        name = path if key == "weight" and path else f"{path}.{key}".lstrip(".")
+        if size < whole.numel():
+            row = whole[0].numel()
+            name += f"[{start // row}:{(start + size) // row}]"
+        flipped = value is not whole and not value.is_contiguous()
+        sharers = tuple(dict.fromkeys(other for other, _, _ in others if other != path))
+        return Weight(block, name, owner, block, flipped, sharers)
+
+    def computed(self, path: str, owner: torch.nn.Module) -> Weight:
+        """The weight that module ``owner`` computes from its parameters."""
+        return Weight((id(owner),), path, owner, None, False)
+
+    def overlapping(self, blocks: list[Block]) -> set[Block]:
+        """Those that share elements with another one that is not the same."""
+        return {
+            one
+            for one in blocks
+            for other in blocks
+            if one != other and one[0] == other[0] and one[1] < other[1] + other[2] and other[1] < one[1] + one[2]
+        }
+
+
+def _transpose(value: torch.Tensor) -> bool:
+    return value.dim() == 2 and value.T.is_contiguous()

@@ -1,0 +1,147 @@
+"""Convolutions in one, two and three dimensions: a row is one unfolded patch.
+
+The "expand" setting of Grosse and Martens 2016 (KFC), with one factor pair per group. Patches are unfolded
+for a few samples at a time, so memory does not grow with the batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from lcaudit.capture.handlers._base import CHUNK, NO_BATCH, Call, Handler, Shape, add_product, arguments
+from lcaudit.capture.handlers._windows import Window, each, sides
+from lcaudit.core.types import InputMoments
+
+_NAMES = "input weight bias stride padding dilation groups"
+
+
+def _read(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
+    given = arguments(_NAMES, args, kwargs)
+    weight = given["weight"]
+    kernel = tuple(weight.shape[2:])
+    dilation = each(given.get("dilation", 1), len(kernel))
+    padding = given.get("padding", 0)
+    if padding == "same":
+        total = [step * (side - 1) for step, side in zip(dilation, kernel, strict=True)]
+        before = tuple(amount // 2 for amount in total)
+        after = tuple(amount - low for amount, low in zip(total, before, strict=True))
+    else:
+        before = after = each(0 if padding == "valid" else padding, len(kernel))
+    window = Window(
+        kernel=kernel,
+        stride=each(given.get("stride", 1), len(kernel)),
+        dilation=dilation,
+        before=before,
+        after=after,
+        groups=given.get("groups", 1),
+        padding=padding if isinstance(padding, str) else sides(before),
+    )
+    return Call(given["input"], weight, given.get("bias"), options=window)
+
+
+def _undress(module: Any, inputs: torch.Tensor, call: Call) -> Call:
+    """Modules pad by themselves unless with zeros: the change of a layer's input comes before its padding."""
+    if module.padding_mode == "zeros":
+        return call
+    ends = module._reversed_padding_repeated_twice
+    window = replace(
+        call.options,
+        before=tuple(ends[::2][::-1]),
+        after=tuple(ends[1::2][::-1]),
+        padding=module.padding if isinstance(module.padding, str) else sides(module.padding),
+        mode=module.padding_mode,
+    )
+    return replace(call, inputs=inputs, options=window)
+
+
+def _shape(call: Call) -> Shape:
+    outputs, channels, *kernel = call.weight.shape
+    return Shape(channels * math.prod(kernel), outputs // call.options.groups, call.options.groups)
+
+
+class _Sums:
+    """See :class:`Accumulator`. First moments are kept as one summed image per group of samples: patch
+    means and their overlap with the padding follow from it exactly, since unfolding is linear. Inputs of
+    several sizes, or windows of several strides, are kept as several images."""
+
+    def __init__(self, call: Call, groups: int, device: torch.device) -> None:
+        self.shape, self.device, self.groups = _shape(call), device, groups
+        self.kernel = call.options.kernel
+        d, pairs = self.shape.inputs, self.shape.groups
+        self.second = torch.zeros(groups, pairs, d, d, dtype=torch.float64, device=device)
+        self.square = torch.zeros(groups, call.inputs.shape[1], dtype=torch.float64, device=device)
+        self.images: dict[tuple[Window, torch.Size], torch.Tensor] = {}
+        self.samples: dict[tuple[Window, torch.Size], torch.Tensor] = {}
+
+    def add(self, call: Call, group: int, keep: torch.Tensor | None) -> None:
+        inputs, window = call.inputs, call.options
+        positions = math.prod(window.positions(inputs.shape[2:]))
+        chunk = max(1, CHUNK // (self.shape.groups * self.shape.inputs * positions))
+        for part in inputs.split(chunk):
+            columns = window.unfold(part).unflatten(1, (self.shape.groups, -1))
+            add_product(self.second[group], columns.permute(1, 2, 0, 3).flatten(2))
+        kind = (window, inputs.shape[1:])
+        if kind not in self.images:
+            self.images[kind] = torch.zeros(self.groups, *kind[1], dtype=torch.float64, device=self.device)
+            self.samples[kind] = torch.zeros(self.groups, dtype=torch.int64)
+        self.images[kind][group] += inputs.sum(0, dtype=torch.float64)
+        self.square[group] += inputs.square().sum((0, *range(2, inputs.dim())), dtype=torch.float64)
+        self.samples[kind][group] += inputs.shape[0]
+
+    def finish(self) -> InputMoments:
+        pairs = self.shape.groups
+        taps = math.prod(self.kernel)
+        channels = self.shape.inputs // taps
+        cross = torch.zeros(self.groups, pairs, self.shape.inputs, taps, dtype=torch.float64)
+        overlap = torch.zeros(taps, taps, dtype=torch.float64)
+        total = torch.zeros(self.groups, pairs, channels, dtype=torch.float64)
+        rows = torch.zeros(self.groups, dtype=torch.int64)
+        elements = torch.zeros(self.groups, dtype=torch.int64)
+        for (window, size), summed in self.images.items():
+            image, samples = summed.cpu(), self.samples[window, size]
+            columns = window.unfold(image).unflatten(1, (pairs, -1))  # sums over the samples of each group
+            inside = window.unfold(torch.ones(1, 1, *size[1:], dtype=torch.float64))[0]
+            cross += columns @ inside.T
+            overlap += inside @ inside.T * int(samples.sum())
+            total += image.flatten(2).sum(2).unflatten(1, (pairs, channels))
+            rows += samples * inside.shape[1]
+            elements += samples * math.prod(size[1:])
+        return InputMoments(
+            second=self.second.cpu(),
+            cross=cross,
+            overlap=overlap / int(rows.sum()),
+            tap=torch.arange(taps).repeat(channels),
+            channel=torch.arange(channels).repeat_interleave(taps),
+            channel_sum=total,
+            channel_square=self.square.cpu().unflatten(1, (pairs, channels)),
+            rows=rows,
+            elements=elements,
+        )
+
+
+def _gradient_rows(call: Call, gradient: torch.Tensor) -> Iterator[torch.Tensor]:
+    grouped = gradient.unflatten(1, (call.options.groups, -1)).flatten(3)  # [b, K, o, positions]
+    yield grouped.permute(1, 2, 0, 3).flatten(2)
+
+
+def handler(function: Callable[..., torch.Tensor], module: type[torch.nn.Module], dimensions: int) -> Handler:
+    """The layer kind of ``function`` and ``module``."""
+    return Handler(
+        functions=(function,),
+        owner=torch.nn.Module,
+        modules=(module,),
+        read=_read,
+        refuse=lambda call: "" if call.inputs.dim() == dimensions + 2 else NO_BATCH,
+        shape=_shape,
+        geometry=lambda call: call.options.words(),
+        accumulator=_Sums,
+        rows=lambda call: (call.inputs.shape[0], *call.options.positions(call.inputs.shape[2:])),
+        gradient_rows=_gradient_rows,
+        maskable=False,
+        undress=_undress,
+    )

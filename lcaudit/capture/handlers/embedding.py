@@ -1,0 +1,96 @@
+"""``torch.nn.Embedding`` and ``F.embedding``: a row is a one-hot vector over the vocabulary.
+
+Σ_x is then diagonal and holds the tokens' frequencies. It is kept as a full matrix, like every other,
+which is only sensible for small vocabularies. Entries at ``padding_idx`` get no gradient: their rows
+are left out of both factors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from lcaudit.capture.handlers._base import Accumulator, Call, Handler, Shape, arguments
+from lcaudit.capture.handlers.linear import gradient_rows
+from lcaudit.core.types import InputMoments
+
+#: Largest vocabulary whose Σ_x is kept: 8 MiB for each group of samples.
+MOST_ENTRIES = 1024
+
+_NAMES = "input weight padding_idx max_norm norm_type scale_grad_by_freq sparse"
+
+
+def _read(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
+    given = arguments(_NAMES, args, kwargs)
+    padding = given.get("padding_idx")
+    if padding is not None:
+        padding %= given["weight"].shape[0]
+    return Call(given["input"], given["weight"], outputs_first=False, options=padding)
+
+
+def _refuse(call: Call) -> str:
+    entries = call.weight.shape[0]
+    if entries <= MOST_ENTRIES:
+        return ""
+    return f"its vocabulary has {entries} entries, and Σ_x is kept for at most {MOST_ENTRIES}"
+
+
+def _run(function: Any, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> torch.Tensor:
+    given = arguments(_NAMES, args, kwargs)
+    if given.get("max_norm") is not None:  # rows are scaled down in place where they are used
+        given["weight"] = call.weight.clone()
+    return F.embedding(**given)
+
+
+def _kept(call: Call) -> torch.Tensor | None:
+    return None if call.options is None else call.inputs.reshape(-1) != call.options
+
+
+class _Sums:
+    """See :class:`Accumulator`: counts of tokens."""
+
+    def __init__(self, call: Call, groups: int, device: torch.device) -> None:
+        self.counts = torch.zeros(groups, call.weight.shape[0], dtype=torch.int64, device=device)
+
+    def add(self, call: Call, group: int, keep: torch.Tensor | None) -> None:
+        tokens = call.inputs.reshape(-1)
+        tokens = (tokens if keep is None else tokens[keep]).to(self.counts.device)
+        self.counts[group] += torch.bincount(tokens, minlength=self.counts.shape[1])
+
+    def finish(self) -> InputMoments:
+        counts = self.counts.cpu().double().unsqueeze(1)
+        entries = counts.shape[-1]
+        return InputMoments(
+            second=torch.diag_embed(counts),
+            cross=counts.unsqueeze(-1),
+            overlap=torch.ones(1, 1, dtype=torch.float64),
+            tap=torch.zeros(entries, dtype=torch.int64),
+            channel=torch.arange(entries),
+            channel_sum=counts,
+            channel_square=counts.clone(),
+            rows=self.counts.cpu().sum(1),
+            elements=self.counts.cpu().sum(1),
+        )
+
+
+def _accumulator(call: Call, groups: int, device: torch.device) -> Accumulator:
+    return _Sums(call, groups, device)
+
+
+HANDLER = Handler(
+    functions=(F.embedding,),
+    owner=torch.nn.Module,
+    modules=(torch.nn.Embedding,),
+    read=_read,
+    refuse=_refuse,
+    shape=lambda call: Shape(call.weight.shape[0], call.weight.shape[1], 1),
+    geometry=lambda call: "",
+    accumulator=_accumulator,
+    rows=lambda call: tuple(call.inputs.shape),
+    gradient_rows=gradient_rows,
+    kept=_kept,
+    run=_run,
+)

@@ -1,0 +1,73 @@
+"""Options under headings, as ``--help`` shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+EXIT_CODES = (
+    ("0", "the gate passed"),
+    ("1", "findings at or above --fail-on"),
+    ("2", "no verdict: wrong usage, a file that cannot be audited, a failure of lcaudit"),
+    ("3", "incomplete: something that was to be judged was not measured"),
+    ("130, 143", "interrupted, terminated"),
+)
+
+
+class Option(click.Option):
+    """An option that belongs under a heading."""
+
+    def __init__(self, *declarations: Any, heading: str = "Options", **attributes: Any) -> None:
+        super().__init__(*declarations, **attributes)
+        self.heading = heading
+
+    def get_help_extra(self, ctx: click.Context) -> Any:
+        """Default and ``required``; the range of a number is said when it is left."""
+        extra = super().get_help_extra(ctx)
+        extra.pop("range", None)
+        return extra
+
+
+def option(heading: str, *declarations: str, **attributes: Any) -> Callable[[Any], Any]:
+    """``click.option`` under a heading."""
+    return click.option(*declarations, cls=Option, heading=heading, **attributes)
+
+
+class Command(click.Command):
+    """A command whose help groups its options, gives examples first and the exit codes last.
+
+    Args:
+        examples: command lines without ``lcaudit``. verdict: whether its exit code is a verdict.
+    """
+
+    def __init__(self, *arguments: Any, examples: tuple[str, ...] = (), verdict: bool = False, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.examples, self.verdict = examples, verdict
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Examples, then one section for each heading in order of first appearance."""
+        if self.examples:
+            with formatter.section("Examples"):
+                for example in self.examples:
+                    formatter.write(f"{'':{formatter.current_indent}}lcaudit {example}\n")
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):  # arguments stand in the usage line
+                sections.setdefault(getattr(parameter, "heading", "Help"), []).append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The exit codes."""
+        if self.verdict:
+            write_exit_codes(formatter)
+
+
+def write_exit_codes(formatter: click.HelpFormatter) -> None:
+    """The exit codes as a section."""
+    with formatter.section("Exit codes"):
+        formatter.write_dl(EXIT_CODES)

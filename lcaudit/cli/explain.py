@@ -8,6 +8,7 @@ import click
 
 from lcaudit.cli._help import Command
 from lcaudit.cli._streams import show
+from lcaudit.core import figures
 from lcaudit.core.outcomes import Rule
 
 _KINDS = {"defect": "a defect, that is a fact", "opportunity": "an opportunity, that is an estimated gain"}
@@ -32,10 +33,9 @@ def COMMAND(code: str) -> int:
 
 
 def _verdict(rule: Rule) -> str:
-    unit = "" if rule.limit.unit == "1" else f" {rule.limit.unit}"
     lines = (
         f"Severity: {rule.severity}, as {_KINDS[rule.kind]}.",
-        f"Limit: {rule.limit.value:g}{unit}.",
+        f"Limit: {figures.limit(rule.limit.value, rule.limit.unit)}.",
         f"Where the limit comes from: {rule.limit.source.rstrip('.')}.",
     )
     wrapped = [textwrap.fill(line, _WIDTH, initial_indent="    ", subsequent_indent="    ") for line in lines]

@@ -10,7 +10,7 @@ from lcaudit.core.outcomes import Report
 #: Major.minor of the JSON report: a minor version adds keys, a major one changes or removes them.
 SCHEMA_VERSION = "1.0"
 #: Identifier of the published schema, ``report-1.schema.json`` beside this file.
-SCHEMA_ID = "https://raw.githubusercontent.com/lcaudit/lcaudit/main/lcaudit/reports/report-1.schema.json"
+SCHEMA_ID = "urn:lcaudit:report:1"
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,9 +136,14 @@ def _near_chance(fit: ProbeFit, error: Quantity, classes: int, support: tuple[st
     ends = _ends(error)
     if ends is None:
         return Undecided("", error, "the error has no usable interval")
-    if fit.chance is None or classes < 2 or fit.chance < (1 - 1 / classes) / 2:
+    if fit.chance is None or classes < 2:
         return Pass("", error)
     low, high = ends
+    if low > 1 - 1 / classes:  # however the labels are distributed
+        limit = Limit(1 - 1 / classes, "share", f"error of a uniform guess over {count(classes, 'class', 'classes')}")
+        return Fail("", error, "near-chance", support, limit)
+    if fit.chance < (1 - 1 / classes) / 2:
+        return Pass("", error)
     if high < fit.chance:
         return Pass("", error)
     if low >= NEAR * fit.chance:
@@ -187,7 +192,8 @@ def _far_from_recorded(error: Quantity, recorded: RecordedAccuracy | None, suppo
             f"recorded error {figures.percent(record.value)}, upper end {figures.percent(record.high)}, plus 2 points"
         )
         return Fail("", error, "far-from-recorded", support, Limit(bound, "share", source))
-    if place == "straddles":
+    # The 2 points are a margin already: to pass, the interval that is shown is enough.
+    if place == "straddles" and not (error.high is not None and error.high <= bound):
         return Undecided(
             "",
             error,

@@ -308,3 +308,9 @@ def test_a_network_that_was_not_run_is_not_counted() -> None:
 def test_share_of_parameters_not_audited() -> None:
     outcome = only("LC903", not_audited=(NotAudited("bn", "BatchNorm2d", 100, "r"),))
     assert isinstance(outcome, Fail) and outcome.measured == exact(0.05, "share")
+
+
+def test_a_probe_of_one_class_that_is_always_wrong_does_not_fit():
+    fit = replace(specimen.fit(wrong=1000, of=1000, loss=1.0), chance=0.0)
+    (outcome,) = rules.find("LC901").check(specimen.measurements(fit=fit))
+    assert isinstance(outcome, Fail) and outcome.cause == "near-chance"

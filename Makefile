@@ -9,7 +9,7 @@ demo: .venv/ready
 	$(BIN)/lcaudit demo
 
 test: .venv/tested lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: .venv/tested
 	$(BIN)/ruff check .

@@ -33,7 +33,7 @@ def audit(
     samples: int | None = None,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
-    batch_size: int = 128,
+    batch_size: int = 50,
     seed: int = 0,
     dtype: str = "float32",
     device: str = "auto",

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from lcaudit.capture._forward import forward
 from lcaudit.capture._watch import Use, Watch
 from lcaudit.capture._weights import Block, Weight, Weights
 from lcaudit.capture.handlers._base import Call, Handler, Shape
@@ -26,6 +27,7 @@ class Found:
 
     Attributes:
         call: its first use, without its numbers. uses: in one pass. rows: in one pass, over all uses.
+        by_module: whether a module of the kind applies it, which another could take the place of.
         blocks: parameters' elements that are measured with it, the bias among them.
         reads, through: see :class:`lcaudit.core.measurements.LayerRecord`; ``unknown`` where uses differ.
     """
@@ -38,6 +40,7 @@ class Found:
     depth: int
     shape: Shape
     norm: float
+    by_module: bool
     uses: int = 0
     rows: int = 0
     refused: str = ""
@@ -47,18 +50,30 @@ class Found:
 
     @property
     def geometry(self) -> str:
-        """In words: the kernel's, then whether it acts more than once."""
-        said = [self.handler.geometry(self.call)] if self.handler.geometry(self.call) else []
-        if self.uses > 1:
-            said.append(f"used {self.uses} times")
-        return ", ".join(said)
+        """In words: the kernel's, then whatever keeps the layer from being one module that acts once."""
+        said = [self.handler.geometry(self.call)]
+        said.append(f"used {self.uses} times" if self.uses > 1 else "")
+        said.append(self.shared)
+        said.append("" if self.by_module else "not applied by a module of its own")
+        return ", ".join(part for part in said if part)
+
+    @property
+    def shared(self) -> str:
+        """Which other modules own the weight, in words; ``""`` for none."""
+        sharers = ", ".join(map(display_name, self.weight.sharers))
+        return f"shared with {sharers}" if sharers else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What one look found: weights by key, whether parts of the pass run without recording (a reentrant
-    checkpoint, which is recomputed later), and the samples looked at, and by parameter's id
-    the operations that take it and are not measured."""
+    """What one look found.
+
+    Attributes:
+        found: weights by key.
+        unrecorded: whether parts of the pass run unrecorded: a reentrant checkpoint, which is recomputed later.
+        samples: how many were looked at.
+        aside: by parameter's id, an operation that takes it and is not measured.
+    """
 
     found: dict[Any, Found]
     unrecorded: bool
@@ -96,7 +111,7 @@ class _Look:
     def run(self, module: torch.nn.Module, inputs: torch.Tensor) -> None:
         self.inputs = inputs
         with self.watch.modules(module), self.watch:
-            output = module(inputs)
+            output = forward(module, inputs)
             if self.unrecorded and isinstance(output, torch.Tensor) and output.requires_grad:
                 self.recomputing = True
                 torch.autograd.backward(output.sum())
@@ -127,6 +142,8 @@ class _Look:
             self.depth,
             use.handler.shape(use.call),
             float(use.call.weight.detach().cpu().double().norm()),
+            # attention reaches into its output projection, past that module's own forward
+            use.handler.owner is not torch.nn.Module or (use.weight.of_module and not use.tokens_first),
         )
         self.found[use.weight.key] = found
         self.depth += 1
@@ -140,7 +157,8 @@ class _Look:
         found.refused = found.refused or use.handler.refuse(use.call)
         if use.kind != found.kind:
             kinds = " and ".join(sorted({found.kind, use.kind})).replace("_", " ")
-            found.refused = found.refused or f"its weight is {self._shared(found)}used in two ways: {kinds}"
+            shared = f"{found.shared} and " if found.shared else ""
+            found.refused = found.refused or f"its weight is {shared}used in two ways: {kinds}"
         elif use.outputs_first is not found.outputs_first:
             found.refused = found.refused or "its weight is used in two ways: as it is and transposed"
         elif use.handler.shape(use.call) != found.shape:
@@ -151,10 +169,6 @@ class _Look:
         bias = self.weights.block(use.call.bias)
         if bias:
             found.blocks.add(bias)
-
-    def _shared(self, found: Found) -> str:
-        sharers = ", ".join(map(display_name, found.weight.sharers))
-        return f"shared with {sharers} and " if sharers else ""
 
     def _wire(self, found: Found, inputs: torch.Tensor) -> None:
         reads, through = trace(inputs, self.inputs, self.leaves)

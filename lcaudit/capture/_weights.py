@@ -21,6 +21,7 @@ class Weight:
         block: its elements; ``None`` for a weight that its module computes before use.
         flipped: whether the tensor is the transpose of what is stored.
         sharers: paths of other modules that own the same parameter.
+        of_module: whether it is its owner's ``weight``, and not a parameter of another name.
     """
 
     key: Any
@@ -29,6 +30,7 @@ class Weight:
     block: Block | None
     flipped: bool
     sharers: tuple[str, ...] = ()
+    of_module: bool = True
 
 
 class Weights:
@@ -79,13 +81,14 @@ class Weights:
         parameter, start, size = block
         (path, owner, key), *others = self.owners[parameter]
         whole = self.parameters[parameter]
-        name = path if key == "weight" and path else f"{path}.{key}".lstrip(".")
+        of_module = key == "weight" and bool(path)
+        name = path if of_module else f"{path}.{key}".lstrip(".")
         if size < whole.numel():
             row = whole[0].numel()
             name += f"[{start // row}:{(start + size) // row}]"
         flipped = value is not whole and not value.is_contiguous()
         sharers = tuple(dict.fromkeys(other for other, _, _ in others if other != path))
-        return Weight(block, name, owner, block, flipped, sharers)
+        return Weight(block, name, owner, block, flipped, sharers, of_module)
 
     def computed(self, path: str, owner: torch.nn.Module) -> Weight:
         """The weight that module ``owner`` computes from its parameters."""

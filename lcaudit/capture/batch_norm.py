@@ -66,6 +66,7 @@ class Replay:
                 method=f"grouped jackknife over {groups} groups of samples, sampling noise subtracted",
                 n=samples,
                 reliable=math.isfinite(float(reach[i])),
+                degrees=groups - 1,
             )
             for i, unit in enumerate(("1", "nat"))
         )

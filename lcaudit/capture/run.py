@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lcaudit.capture._as_found import as_found
 from lcaudit.capture._batches import batches, edges
+from lcaudit.capture._forward import forward
 from lcaudit.capture._layer import LayerSums, layer_sums
 from lcaudit.capture._rows import kept
 from lcaudit.capture._survey import survey
@@ -176,7 +177,7 @@ class _Run:
         """One batch, forward and backward."""
         self.group, self.depth, self.leaves, self.last, self.head = group, 0, [], None, None
         with self.watch:
-            logits = self.module(inputs)
+            logits = forward(self.module, inputs)
         if not isinstance(logits, torch.Tensor) or logits.dim() != 2 or logits.shape[0] != inputs.shape[0]:
             seen = (
                 f"a tensor {list(logits.shape)}" if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"

@@ -90,7 +90,7 @@ def _codes(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...
     "--batch-size",
     metavar="N",
     type=click.IntRange(min=1),
-    default=128,
+    default=50,
     show_default=True,
     help="Samples per pass; smaller needs less memory and changes nothing but rounding.",
 )

@@ -15,7 +15,7 @@ CONVENTION = (
     "(dead features, the softmax's own null direction) are counted as rank, never as κ.",
     "Numerical floor: d · 2.2e-16 of λmax in float64; 1.2e-7 of λmax where products were formed in float32 (sums and "
     "eigenvalues are always in float64).",
-    "Intervals aim at 95 % and rest on samples, never on patches: bias by split-half extrapolation, width by a grouped "
-    "jackknife. They hold for one layer at a time.",
+    "Intervals aim at 95 % and rest on samples, never on patches: bias by cross-validated eigenvalues, width by a "
+    "grouped jackknife. They hold for one layer at a time; a verdict needs the whole 99.9 % interval on one side.",
     "Evaluation mode: running batch-norm statistics, no dropout; weights, modes and gradients left as found.",
 )

@@ -11,7 +11,7 @@ from lcaudit.core.statistics import quantile
 #: Coverage of the interval that a verdict looks at. Wider than the one shown, so that an unchanged model
 #: does not fall on both sides of a limit: for a figure *at* the limit a probe lands wholly on one given
 #: side with probability 1/2000, and 100 probes on both sides with probability 0.0024.
-VERDICT_LEVEL = 0.95
+VERDICT_LEVEL = 0.999
 
 #: Beyond these Student's t is normal for our purpose; a larger number from a file would only cost time.
 MOST_DEGREES = 1000
@@ -61,7 +61,7 @@ class Quantity:
             return self.value, self.value
         if self.low is None or self.high is None:
             return None
-        if level == self.level:
+        if level == self.level or not math.isfinite(self.value):
             return self.low, self.high
         degrees = min(max(0, self.degrees), MOST_DEGREES)
         reach = quantile(self.level, degrees) if 0 < self.level < 1 else 0.0

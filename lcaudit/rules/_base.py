@@ -25,7 +25,7 @@ def too_few(spectra: LayerSpectra) -> str:
     if spectra.samples >= spectra.enough_samples:
         return ""
     return (
-        f"needs {count(spectra.enough_samples, 'sample')} (4 rows for each of "
+        f"needs {count(spectra.enough_samples, 'sample')} (at least 4 rows for each of "
         f"{count(spectra.input.dimension, 'entry', 'entries')}), the probe has {count(spectra.samples, 'sample')}"
     )
 

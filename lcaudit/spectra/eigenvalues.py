@@ -11,6 +11,10 @@ from lcaudit.core.measurements import PERCENTILES
 
 #: Points of a spectrum that are kept for plots.
 CURVE_POINTS = 64
+#: Where the figures of :func:`figures` stand: λmax, trace, then κ_p for each percentile.
+LARGEST, TRACE, KAPPA = 0, 1, 2
+KAPPA_80 = KAPPA + PERCENTILES.index("80")
+FIGURES = KAPPA + len(PERCENTILES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +38,19 @@ class Eigenvalues:
             return 0
         return int(np.count_nonzero(self.values > self.floor * self.values[0]))
 
+    def kept(self) -> np.ndarray:
+        """Those above the floor."""
+        return self.values[: self.rank]
+
     def logs(self) -> np.ndarray:
         """Natural logarithms of (λmax, trace, κ_p for each percentile); NaN for an all-zero matrix."""
-        rank = self.rank
-        if rank == 0:
-            return np.full(2 + len(PERCENTILES), math.nan)
-        largest = self.values[0]
-        kappas = [largest / self.values[percentile_index(p, rank)] for p in PERCENTILES]
-        with np.errstate(invalid="ignore"):  # eigenvalues that are all rounding noise may sum to less than nothing
-            return np.log(np.array([largest, self.values.sum(), *kappas]))
+        if self.rank == 0:
+            return np.full(FIGURES, math.nan)
+        return figures(np.log(self.kept()), self.log_trace())
+
+    def log_trace(self) -> float:
+        """Logarithm of their sum; the largest stands in where rounding errors outweigh all others."""
+        return math.log(max(self.values[0], self.values.sum()))
 
     def curve(self) -> tuple[tuple[int, float], ...]:
         """At most ``CURVE_POINTS`` points (index from 1, eigenvalue), evenly spaced in log index."""
@@ -51,6 +59,17 @@ class Eigenvalues:
             return ()
         places = np.unique(np.geomspace(1, rank, CURVE_POINTS).round().astype(int))
         return tuple((int(i), float(self.values[i - 1])) for i in places)
+
+
+def figures(logs: np.ndarray, log_trace: float) -> np.ndarray:
+    """Logarithms of (λmax, trace, κ_p for each percentile) from logarithms of eigenvalues [r], in any order.
+
+    Cost: linear in r.
+    """
+    rank = len(logs)
+    places = [rank - 1 - percentile_index(p, rank) for p in PERCENTILES]
+    ordered = np.partition(logs, [*places, rank - 1])
+    return np.array([ordered[-1], log_trace, *(ordered[-1] - ordered[places])])
 
 
 def percentile_index(percentile: str, rank: int) -> int:
@@ -64,14 +83,23 @@ def floor_of(dimension: int, float32: bool) -> float:
     return max(exact, float(np.finfo(np.float32).eps)) if float32 else exact
 
 
-def eigenvalues(blocks: np.ndarray, float32: bool) -> Eigenvalues:
-    """Of blocks [K, d, d], symmetric, float64. Cost: K · (4/3) d³ operations."""
-    values = np.sort(np.linalg.eigvalsh(blocks).ravel())[::-1]
-    return Eigenvalues(values, floor_of(len(values), float32))
+def products(
+    left: np.ndarray, left_block: np.ndarray, right: np.ndarray, right_block: np.ndarray, combine: np.ufunc
+) -> np.ndarray:
+    """Eigenvalues of ⊕ A_k ⊗ B_k from those of each factor, in no particular order.
+
+    Args:
+        left, right: eigenvalues [r], or logarithms of them. left_block, right_block: the k of each.
+        combine: ``np.multiply``, or ``np.add`` for logarithms.
+    """
+    left_places, right_places = _places(left_block), _places(right_block)
+    shared = [k for k in left_places if k in right_places]
+    pairs = [combine.outer(left[left_places[k]], right[right_places[k]]).ravel() for k in shared]
+    return np.concatenate(pairs) if pairs else np.empty(0)
 
 
-def products(left: list[np.ndarray], right: list[np.ndarray]) -> Eigenvalues:
-    """Eigenvalues of ⊕ A_k ⊗ B_k from each factor's own, those under their factor's floor left out."""
-    values = np.concatenate([np.outer(a, b).ravel() for a, b in zip(left, right, strict=True)])
-    values[::-1].sort()
-    return Eigenvalues(values, 0.0)
+def _places(block: np.ndarray) -> dict[int, np.ndarray]:
+    """Where each k stands in ``block``."""
+    names, counts = np.unique(block, return_counts=True)
+    places = np.split(np.argsort(block, kind="stable"), np.cumsum(counts)[:-1])
+    return dict(zip(names.tolist(), places, strict=False))  # of no names there is one, empty, place

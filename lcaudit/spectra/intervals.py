@@ -1,95 +1,105 @@
 """Estimates with intervals from groups of samples.
 
-Samples, never patches or tokens, are the units: positions of one image are correlated. Let θ̂ be the
-logarithm of a positive figure on all samples.
-
-* Bias: eigenvalue ratios are biased by about b/n. With complementary halves of the groups,
-  mean θ̂(half) − θ̂ estimates that bias, and 2 θ̂ − mean θ̂(half) removes it (Richardson extrapolation;
-  Quenouille 1956). Linear noise cancels between the halves of a pair.
-* Interval: ± t(G−1) standard errors of the delete-a-group jackknife (Efron and Stein 1981; Kott 2001).
+Samples, never patches or tokens, are the units: positions of one image are correlated. Figures are
+logarithms. The estimate is the corrected one (:mod:`lcaudit.spectra.correction`); the interval is
+± t(G−1) standard errors of the delete-a-group jackknife (Efron and Stein 1981; Kott 2001) about it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 
 from lcaudit.core.quantity import Quantity
 from lcaudit.core.statistics import student_t
+from lcaudit.spectra.correction import Treated
 
-#: A larger bias of a logarithm is not corrected but refused. Measured: at n = 4d Gaussian data has a bias
-#: of +0.3 in log κ_80, which extrapolation still removes; at n = 2d (bias 0.7 and more) it does not.
-MOST_BIAS = 0.3
-
-
-@dataclass(frozen=True, slots=True)
-class Resampling:
-    """Which groups of samples each replicate uses: boolean masks [replicates, G]."""
-
-    groups: int
-    left_out: tuple[np.ndarray, ...]
-    halves: tuple[np.ndarray, ...]
+#: Two corrections that differ by less, on a logarithmic scale, agree well enough whatever the standard error.
+SMALL = 0.02
 
 
-def resampling(groups: int, pairs: int) -> Resampling:
-    """Leave-one-out masks and ``pairs`` pairs of complementary halves, spread evenly over all pairs."""
-    left_out = tuple(np.arange(groups) != g for g in range(groups)) if groups > 1 else ()
-    with_first = [c for c in combinations(range(groups), groups // 2) if 0 in c] if groups > 1 else []
-    step = max(1, len(with_first) // max(1, pairs))
-    halves = []
-    for chosen in with_first[step // 2 :: step][:pairs]:
-        mask = np.isin(np.arange(groups), chosen)
-        halves += [mask, ~mask]
-    return Resampling(groups, left_out, tuple(halves))
+def jackknife_error(left_out: np.ndarray) -> np.ndarray:
+    """Standard error from replicates [G, …], each without one of G groups."""
+    groups = len(left_out)
+    return np.sqrt((groups - 1) / groups * np.square(left_out - left_out.mean(0)).sum(0))
 
 
-def estimates(
-    full: np.ndarray, left_out: Sequence[np.ndarray], halves: Sequence[np.ndarray], *, n: int, enough: bool = True
-) -> list[Quantity]:
-    """Positive figures from vectors of logarithms: on all samples, for each replicate, for each half.
+def estimates(figures: Treated, *, n: int, enough: bool = True) -> list[Quantity]:
+    """Positive figures with intervals.
 
     Args:
-        enough: false where there are too few rows for the dimension: every figure is then unreliable.
+        enough: false where there are too few rows for the dimension: figures are then as they are on this
+            probe, unreliable and without interval.
 
     Returns:
-        One :class:`Quantity` per entry, bias removed, ``plug_in`` the figure on all samples.
+        One :class:`Quantity` per figure, ``plug_in`` the figure on all samples as it is. Reliable if the
+        correction is small enough and its two versions agree within a standard error.
     """
-    plug_in = np.exp(full)
-    groups = len(left_out)
-    if groups < 2:
+    plug_in = np.exp(figures.raw)
+    groups = len(figures.left_out)
+    if groups < 2 or not enough:
         return [Quantity(float(p), method="plug-in, no interval", n=n, reliable=False) for p in plug_in]
-    replicates = np.stack(left_out)
-    error = np.sqrt((groups - 1) / groups * np.square(replicates - replicates.mean(0)).sum(0))
-    bias = np.mean(halves, axis=0) - full
-    reach = student_t(groups - 1) * error
-    centre = full - bias
-    method = f"split-half bias correction, grouped jackknife over {groups} groups of samples"
+    error = jackknife_error(figures.left_out)
+    doubt = disagreement(figures)
+    reach = student_t(groups - 1) * np.maximum(error, np.minimum(doubt, SMALL))
+    reliable = (figures.strain <= 1) & (doubt <= np.maximum(error, SMALL))
+    method = f"cross-validated bias correction, jackknife over {groups} groups of samples"
     return [
         Quantity(
-            value=math.exp(centre[i]),
-            low=math.exp(centre[i] - reach[i]),
-            high=math.exp(centre[i] + reach[i]),
+            value=math.exp(figures.best[i]),
+            low=math.exp(figures.best[i] - reach[i]),
+            high=math.exp(figures.best[i] + reach[i]),
             method=method,
             n=n,
             plug_in=float(plug_in[i]),
-            reliable=enough and abs(float(bias[i])) <= MOST_BIAS,
+            reliable=bool(reliable[i]),
+            scale="log",
+            degrees=groups - 1,
         )
-        if math.isfinite(centre[i]) and math.isfinite(reach[i])
+        if math.isfinite(figures.best[i]) and math.isfinite(reach[i])
         else Quantity(float(plug_in[i]), method="no finite estimate", n=n, reliable=False)
-        for i in range(len(full))
+        for i in range(len(plug_in))
     ]
 
 
-def share(full: float, left_out: Sequence[float], *, n: int) -> Quantity:
-    """A number that is not positive by nature, on its own scale, with a jackknife interval."""
+def disagreement(figures: Treated) -> np.ndarray:
+    """How far the two versions of the correction lie apart: what it may leave of the bias."""
+    return np.abs(figures.best - figures.other)
+
+
+def short_by(figures: Treated) -> float:
+    """By how much the samples would have to grow for all figures to be reliable; 1 or less if they are, 0 if unknown.
+
+    A correction falls like 1/n; what it leaves behind falls like 1/n² where it works, the standard error
+    like 1/√n.
+    """
+    if len(figures.left_out) < 2 or not np.isfinite(figures.raw).all():
+        return 0.0
+    error, doubt = jackknife_error(figures.left_out), disagreement(figures)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        doubtful = np.where(doubt > np.maximum(error, SMALL), (doubt / error) ** (2 / 3), 0.0)
+    needed = float(np.max(np.maximum(figures.strain, doubtful)))
+    return needed if math.isfinite(needed) else 2.0
+
+
+def share(full: float, left_out: Sequence[float], *, n: int, enough: bool = True) -> Quantity:
+    """A share between 0 and 1, on its own scale: jackknife bias correction and interval."""
     groups = len(left_out)
     if groups < 2 or not math.isfinite(full):
         return Quantity(full, method="plug-in, no interval", n=n, reliable=False)
     replicates = np.asarray(left_out)
-    error = math.sqrt((groups - 1) / groups * float(np.square(replicates - replicates.mean()).sum()))
-    reach = student_t(groups - 1) * error
-    return Quantity(full, "1", full - reach, full + reach, method=f"grouped jackknife over {groups} groups", n=n)
+    reach = student_t(groups - 1) * float(jackknife_error(replicates))
+    value = min(1.0, max(0.0, groups * full - (groups - 1) * float(replicates.mean())))
+    return Quantity(
+        value,
+        "share",
+        max(0.0, value - reach),
+        min(1.0, value + reach),
+        method=f"jackknife over {groups} groups of samples",
+        n=n,
+        plug_in=full,
+        reliable=enough,
+        degrees=groups - 1,
+    )

@@ -1,4 +1,4 @@
-"""Second moments of a layer's input, as measured and after a change, for any choice of sample groups.
+"""Second moments of a layer's input, as measured and after a change, on all samples or without one group.
 
 With x a row, s its validity (1 inside the input, 0 in zero padding), m and v the mean and variance of
 each entry's channel over all its elements:
@@ -10,10 +10,13 @@ each entry's channel over all its elements:
 
 ``centring`` and ``batch_norm`` are exact at the borders: cross = E[x sᵀ] and overlap = E[s sᵀ] are
 measured. For a linear layer s = 1 and they are the familiar covariance and, but for ε, correlation.
+Both are Σ_x less a matrix of rank 2T, which is how they are formed and applied to vectors.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,49 +29,132 @@ BATCH_NORM_EPS = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class SecondMoment:
-    """Normalised moments over some groups of samples; K channel groups, d entries, T taps."""
+    """Moments over some samples; K channel groups, d entries, T taps.
 
-    uncentred: np.ndarray  # [K, d, d]
-    mean: np.ndarray  # [K, d]
-    channel_mean: np.ndarray  # [K, d], of each entry's channel
-    channel_variance: np.ndarray  # [K, d]
-    cross: np.ndarray  # [K, d, T]
-    overlap: np.ndarray  # [T, T]
-    tap: np.ndarray  # [d]
+    Attributes:
+        total: [K, d, d], Σ x xᵀ over all samples. removed: the part of it over samples left out, if any.
+        rows: how many x remain.
+        mean: [K, d]. channel_variance: [K, d], of each entry's channel.
+        taps: [K, T, d], each entry's channel mean in the row of its tap, else 0.
+        half: [K, d, T], such that centring = Σ_x − half·taps − (half·taps)ᵀ.
+    """
+
+    total: np.ndarray
+    removed: np.ndarray | None
+    rows: int
+    mean: np.ndarray
+    channel_variance: np.ndarray
+    taps: np.ndarray
+    half: np.ndarray
+
+    def uncentred(self) -> np.ndarray:
+        """Σ_x, [K, d, d]."""
+        return (self.total if self.removed is None else self.total - self.removed) / self.rows
 
     def centred(self) -> np.ndarray:
         """C = Σ_x − μ μᵀ, [K, d, d]."""
-        return self.uncentred - self.mean[:, :, None] * self.mean[:, None, :]
+        return self.uncentred() - self.mean[:, :, None] * self.mean[:, None, :]
 
     def centring(self) -> np.ndarray:
         """Σ of the input after its channel means are subtracted, [K, d, d]."""
-        shift = self.cross[:, :, self.tap] * self.channel_mean[:, None, :]
-        means = self.channel_mean[:, :, None] * self.channel_mean[:, None, :]
-        return self.uncentred - shift - shift.swapaxes(1, 2) + self.overlap[np.ix_(self.tap, self.tap)] * means
+        left = np.concatenate([self.half, self.taps.swapaxes(1, 2)], axis=2)
+        right = np.concatenate([self.taps, self.half.swapaxes(1, 2)], axis=1)
+        return self.uncentred() - left @ right
 
     def batch_norm(self) -> np.ndarray:
         """Σ of the input after batch normalisation, [K, d, d]."""
-        scale = 1 / np.sqrt(self.channel_variance + BATCH_NORM_EPS)
-        return self.centring() * scale[:, :, None] * scale[:, None, :]
+        scale = self._scale()
+        changed = self.centring()
+        changed *= scale[:, :, None]
+        changed *= scale[:, None, :]
+        return changed
+
+    def matrix(self, change: str) -> np.ndarray:
+        """The one called ``input`` (unchanged), ``centring`` or ``batch_norm``."""
+        return {"input": self.uncentred, "centring": self.centring, "batch_norm": self.batch_norm}[change]()
+
+    def apply(self, change: str, vectors: np.ndarray, product: np.ndarray | None = None) -> np.ndarray:
+        """:meth:`matrix` times vectors [K, d, m], without forming it. Cost: at most 4 d² m operations.
+
+        Args:
+            product: ``total @ vectors`` where that is known; of no use to ``batch_norm``.
+        """
+        if change == "batch_norm":
+            scale = self._scale()[:, :, None]
+            return scale * self.apply("centring", scale * vectors)
+        result = self.total @ vectors if product is None else product
+        if self.removed is not None:
+            result = result - self.removed @ vectors
+        result = result / self.rows
+        if change == "centring":
+            result -= self.half @ (self.taps @ vectors)
+            result -= self.taps.swapaxes(1, 2) @ (self.half.swapaxes(1, 2) @ vectors)
+        return result
+
+    def diagonal(self, change: str) -> np.ndarray:
+        """Diagonal of :meth:`matrix`, [K, d]."""
+        own = np.diagonal(self.total, axis1=1, axis2=2)
+        if self.removed is not None:
+            own = own - np.diagonal(self.removed, axis1=1, axis2=2)
+        if change == "input":
+            return own / self.rows
+        centred = own / self.rows - 2 * (self.half * self.taps.swapaxes(1, 2)).sum(2)
+        return centred if change == "centring" else centred * self._scale() ** 2
+
+    def mean_energy(self) -> float:
+        """μᵀμ / tr Σ_x; NaN for an input that is all zeros."""
+        trace = float(self.diagonal("input").sum())
+        return float(np.square(self.mean).sum()) / trace if trace else math.nan
+
+    def _scale(self) -> np.ndarray:
+        return 1 / np.sqrt(self.channel_variance + BATCH_NORM_EPS)
 
 
-def second_moment(inputs: InputMoments, chosen: np.ndarray) -> SecondMoment:
-    """Combine the sums of the ``chosen`` sample groups (boolean [G])."""
+class GroupedMoments:
+    """The sums of every group of samples, and their totals."""
 
-    def total(sums: object) -> np.ndarray:
-        return np.asarray(sums)[chosen].sum(0)
+    def __init__(self, inputs: InputMoments) -> None:
+        self._second = np.asarray(inputs.second)
+        self._total = self._second.sum(0)
+        names = ("cross", "channel_sum", "channel_square", "rows", "elements")
+        self._sums = {name: np.asarray(getattr(inputs, name)) for name in names}
+        self._totals = {name: sums.sum(0) for name, sums in self._sums.items()}
+        self._tap, self._channel = np.asarray(inputs.tap), np.asarray(inputs.channel)
+        self._overlap = np.asarray(inputs.overlap)
 
-    rows, elements = total(inputs.rows), total(inputs.elements)
-    tap, channel = np.asarray(inputs.tap), np.asarray(inputs.channel)
-    cross = total(inputs.cross) / rows
-    channel_mean = total(inputs.channel_sum) / elements
-    channel_variance = np.maximum(total(inputs.channel_square) / elements - channel_mean**2, 0)
-    return SecondMoment(
-        uncentred=total(inputs.second) / rows,
-        mean=cross[:, np.arange(len(tap)), tap],
-        channel_mean=channel_mean[:, channel],
-        channel_variance=channel_variance[:, channel],
-        cross=cross,
-        overlap=np.asarray(inputs.overlap),
-        tap=tap,
-    )
+    def shares(self) -> np.ndarray:
+        """Share of the rows that each group holds, [G]."""
+        return self._sums["rows"] / max(1, self._totals["rows"])
+
+    def whole(self) -> SecondMoment:
+        """Over all samples."""
+        return self._moment(None, self._totals)
+
+    def without(self, group: int) -> SecondMoment:
+        """Over all samples but those of ``group``."""
+        rest = {name: total - self._sums[name][group] for name, total in self._totals.items()}
+        return self._moment(self._second[group], rest)
+
+    def times_without(self, change: str, vectors: np.ndarray) -> Iterator[np.ndarray]:
+        """For each group, the matrix called ``change`` without it times vectors [K, d, m]."""
+        product = None if change == "batch_norm" else self._total @ vectors
+        for group in range(len(self._second)):
+            yield self.without(group).apply(change, vectors, product)
+
+    def _moment(self, removed: np.ndarray | None, sums: dict[str, np.ndarray]) -> SecondMoment:
+        rows, elements = max(1, int(sums["rows"])), max(1, int(sums["elements"]))  # sums over none are 0
+        cross = sums["cross"] / rows
+        channel_mean = sums["channel_sum"] / elements
+        channel_variance = np.maximum(sums["channel_square"] / elements - channel_mean**2, 0)
+        entries = np.arange(len(self._tap))
+        taps = np.zeros(cross.swapaxes(1, 2).shape)
+        taps[:, self._tap, entries] = channel_mean[:, self._channel]
+        return SecondMoment(
+            total=self._total,
+            removed=removed,
+            rows=rows,
+            mean=cross[:, entries, self._tap],
+            channel_variance=channel_variance[:, self._channel],
+            taps=taps,
+            half=cross - 0.5 * taps.swapaxes(1, 2) @ self._overlap,
+        )

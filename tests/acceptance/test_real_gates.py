@@ -67,6 +67,14 @@ def test_a_safetensors_copy_gives_the_same_report(tmp_path: Path) -> None:
     assert records[0]["sha256"] != records[1]["sha256"]
 
 
+def _peak(line: list[str]) -> int:
+    """Peak of resident memory of a command, in the system's own unit."""
+    watched = subprocess.run(line, capture_output=True, text=True, check=True)
+    code, peak = map(int, watched.stdout.split())
+    assert code == 0, watched.stderr
+    return peak
+
+
 @pytest.mark.skipif(not hasattr(os, "wait4"), reason="this platform does not tell a child's peak memory")
 def test_peak_memory_does_not_grow_with_the_number_of_samples(tmp_path: Path, record_property) -> None:
     parts = [arrays(path) for path in (TRAIN, TEST)]
@@ -77,10 +85,9 @@ def test_peak_memory_does_not_grow_with_the_number_of_samples(tmp_path: Path, re
         np.savez(data, images=images[:samples], labels=labels[:samples])
         line = [sys.executable, "-c", WATCH, sys.executable, "-m", "lcaudit"]
         line += ["check", str(RESNET20), "--data", str(data), "--no-output", "--device", "cpu", "--format", "json"]
-        watched = subprocess.run(line, capture_output=True, text=True, check=True)
-        code, peak = map(int, watched.stdout.split())
-        assert code == 0, watched.stderr
-        peaks.append(peak)
+        # identical runs differ by some percent with the order in which threads ask for memory: the smaller
+        # of two is what the run needs
+        peaks.append(min(_peak(line) for _ in range(2)))
     record_property("peak memory, 5,000 samples / 500", f"{peaks[1] / peaks[0]:.3f}")
     print(f"\npeak memory for 500 and 5,000 samples: {peaks}, ratio {peaks[1] / peaks[0]:.3f}")
     assert peaks[1] <= 1.1 * peaks[0]

@@ -7,7 +7,7 @@ from torch import nn
 
 from lcaudit.capture import measure
 from lcaudit.capture.labels import draw, uniforms
-from lcaudit.spectra.second_moment import second_moment
+from lcaudit.spectra.second_moment import GroupedMoments
 from tests.cases import Residual, mlp, network, probe
 from tests.oracles import literal
 
@@ -36,9 +36,9 @@ def check(module, inputs, seed=3, head=None):
     assert {m.layer.name for m in moments.layers} == set(oracle)
     for layer in moments.layers:
         want = oracle[layer.layer.name]
-        got = second_moment(layer.inputs, np.ones(len(layer.samples), bool))
+        got = GroupedMoments(layer.inputs).whole()
         gradient = layer.gradient.sum(0).numpy() / int(layer.samples.sum())
-        np.testing.assert_allclose(got.uncentred, want["x"], rtol=1e-10, atol=1e-13, err_msg=layer.layer.name)
+        np.testing.assert_allclose(got.uncentred(), want["x"], rtol=1e-10, atol=1e-13, err_msg=layer.layer.name)
         np.testing.assert_allclose(got.mean, want["mu"], rtol=1e-10, atol=1e-13)
         np.testing.assert_allclose(gradient, want["g"], rtol=1e-9, atol=1e-15)
     return moments
@@ -157,6 +157,7 @@ def test_what_is_not_measured_is_named_and_what_is_shared_is_measured_once():
     layers = {m.layer.name: m.layer for m in moments.layers}
     assert list(layers) == ["twice", "tied", "head"]
     assert (layers["twice"].geometry, layers["twice"].positions) == ("used 2 times", 2)
+    assert layers["tied"].geometry == "used 2 times, shared with partner"
     assert layers["tied"].parameters == 16 + 4 + 4, "one weight, two biases"
     reasons = {n.name: n.reason for n in moments.not_audited}
     assert set(reasons) == {"", "idle", "norm", "aside"}

@@ -14,7 +14,7 @@ from lcaudit.capture._rows import kept
 from lcaudit.capture._weights import Weights
 from tests.cases import network, probe
 from tests.conformance.case_attention import EncoderLayer
-from tests.conformance.case_wiring import Checkpointed, Shared, Tied
+from tests.conformance.case_wiring import Checkpointed, Functional, Shared, Tied
 
 CPU = torch.device("cpu")
 
@@ -49,7 +49,21 @@ def test_a_layer_that_reads_two_things_reads_something_unknown():
     got = layers(run(Shared(True), torch.randn(20, 3, 6, 6)))
     assert (got["conv"].reads, got["conv"].positions) == ("unknown", 36 + 9)
     assert got["conv"].geometry == "3×3, padding 1, used 2 times"
-    assert layers(run(Tied(True), torch.randn(20, 4)))["left"].geometry == "used 2 times"
+    assert layers(run(Tied(True), torch.randn(20, 4)))["left"].geometry == "used 2 times, shared with right"
+
+
+def test_a_weight_that_no_module_of_its_own_applies_says_so():
+    torch.manual_seed(0)
+    alone = "not applied by a module of its own"
+    got = layers(run(Functional(True), torch.randn(20, 2, 5, 5)))
+    assert {name: one.geometry for name, one in got.items()} == {
+        "kernel": f"3×3, stride 2, {alone}",
+        "first": alone,
+        "second": alone,
+        "third": alone,
+    }
+    got = layers(run(EncoderLayer(True), torch.randn(20, 5, 6)))
+    assert [name for name, one in got.items() if one.geometry] == ["block.self_attn.out_proj"]
 
 
 @pytest.mark.parametrize("reentrant", [True, False])

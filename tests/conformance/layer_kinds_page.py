@@ -12,7 +12,7 @@ from tests.conformance.conformance_cases import CASES, REFUSED
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "layer-kinds.md"
 
-_INTRODUCTION = """\
+INTRODUCTION = """\
 # Layer kinds
 
 What lcaudit measures, option by option, and how far it is from a slow computation that shares nothing with it.
@@ -30,11 +30,10 @@ conventions, for the kinds that it supports; on a trained ResNet-20 and 100 CIFA
 every layer.
 
 **How a weight is found.** By its use (`F.linear`, `F.conv2d`, `x @ W`, …), not by its module: a packed, shared,
-repeated or checkpointed weight is measured where it acts, and rows of several uses add up. In float32 the error of
-a condition number grows with it, about as κ · 1e-7.
+repeated or checkpointed weight is measured where it acts, and rows of several uses add up.
 
 """
-_ROWS = """\
+ROWS = """\
 ## Rows
 
 | kind | a row of the input | a row of the gradient | positions |
@@ -78,7 +77,7 @@ def page() -> str:
     """The whole page. Cost: about a minute."""
     audited = _table(("kind", "option", "bias", "status", "float64", "float32", "compared with"), measured_rows())
     refused = _table(("kind", "option", "not audited, because"), refused_rows())
-    return f"{_INTRODUCTION}## Audited\n\n{audited}\n## Not audited\n\n{refused}\n{_ROWS}"
+    return f"{INTRODUCTION}## Audited\n\n{audited}\n## Not audited\n\n{refused}\n{ROWS}"
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

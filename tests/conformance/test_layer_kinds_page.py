@@ -3,7 +3,7 @@
 import torch
 
 from tests.conformance.conformance_cases import CASES, REFUSED
-from tests.conformance.layer_kinds_page import PAGE, decade, refused_rows, tables
+from tests.conformance.layer_kinds_page import INTRODUCTION, PAGE, ROWS, decade, refused_rows, tables
 
 RUN = "run python -m tests.conformance.layer_kinds_page"
 
@@ -17,6 +17,8 @@ def test_every_row_of_the_suite_is_on_the_page():
     against = {True: "autograd, curvlinops", False: "autograd"}
     assert rows == [(case.kind, case.option, "audited", against[case.curvlinops]) for case in CASES], RUN
     assert written()[1] == refused_rows(), RUN
+    text = PAGE.read_text(encoding="utf-8")
+    assert text.startswith(INTRODUCTION) and text.endswith(ROWS), RUN
     assert len(REFUSED) == len(set(map(str, REFUSED))) and len(CASES) == len(set(map(str, CASES)))
 
 

@@ -1,0 +1,266 @@
+"""Do the 95 % intervals cover, and is the bias gone? Simulated layers whose truth is known.
+
+    python benchmarks/coverage.py --sides 16,64,256 --runs 400 --output benchmarks/results/coverage.json
+
+A layer's input is drawn from a known population: d dimensions, Σ_x of a given spectrum in a random basis,
+rows Gaussian, Gaussian with a random length (Student's t, 5 degrees of freedom), or with independent
+entries of that t distribution. Samples hold one row, or a block of correlated ones as a convolution's
+do. Each run builds the layer's moments and analyses them as an audit does. Written: for each figure how
+often a verdict would be given, how often the interval holds the truth when it is, and the bias left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import lcaudit
+from lcaudit.core.measurements import LayerRecord, LayerSpectra
+from lcaudit.core.quantity import VERDICT_LEVEL, Quantity
+from lcaudit.core.types import InputMoments, LayerMoments
+from lcaudit.spectra import analyse
+from lcaudit.spectra.eigenvalues import percentile_index
+from lcaudit.spectra.second_moment import BATCH_NORM_EPS
+
+GROUPS = 10
+SPECTRA = ("power law", "spiked", "flat", "uncentred")
+ROWS = ("gaussian", "random length", "heavy entries")
+FIGURES = ("κ_50", "κ_80", "κ_100", "λmax", "gain", "mean energy")
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """Where rows come from: covariance = basis · diag(spectrum) · basisᵀ, and a mean."""
+
+    basis: np.ndarray
+    spectrum: np.ndarray
+    mean: np.ndarray
+
+    def truths(self) -> dict[str, float]:
+        """The figures of an infinite sample."""
+        covariance = self.basis * self.spectrum @ self.basis.T
+        second = covariance + np.outer(self.mean, self.mean)
+        scale = 1 / np.sqrt(np.diag(covariance) + BATCH_NORM_EPS)
+        values = np.linalg.eigvalsh(second)[::-1]
+        normalised = np.linalg.eigvalsh(covariance * scale[:, None] * scale)[::-1]
+        side = len(values)
+
+        def kappa(of: np.ndarray, percentile: str) -> float:
+            return float(of[0] / of[percentile_index(percentile, side)])
+
+        return {
+            "κ_50": kappa(values, "50"),
+            "κ_80": kappa(values, "80"),
+            "κ_100": kappa(values, "100"),
+            "λmax": float(values[0]),
+            "gain": kappa(values, "80") / kappa(normalised, "80"),
+            "mean energy": float(self.mean @ self.mean / values.sum()),
+        }
+
+
+def population(spectrum: str, side: int) -> Population:
+    """A named population, the same at every call."""
+    draw = np.random.default_rng([side, SPECTRA.index(spectrum)])
+    basis = np.linalg.qr(draw.normal(size=(side, side)))[0]
+    places, mean = np.arange(1, side + 1.0), np.zeros(side)
+    if spectrum == "power law":
+        values = places**-1.5
+    elif spectrum == "spiked":
+        values = np.r_[50.0, 20.0, 10.0, np.linspace(2, 0.5, side - 3)]
+    elif spectrum == "flat":
+        values = np.ones(side)
+    else:  # as after a ReLU: all entries positive, the mean holds half of the energy
+        values = places**-1.0
+        mean = np.abs(draw.normal(1, 0.3, size=side))
+        mean *= math.sqrt(values.sum()) / np.linalg.norm(mean)
+    return Population(basis, values, mean)
+
+
+def rows(
+    source: Population, samples: int, kind: str, draw: np.random.Generator, positions: int = 1, shared: float = 0.0
+) -> np.ndarray:
+    """[samples, positions, d]. ``shared`` is the correlation between two rows of one sample."""
+    side = len(source.spectrum)
+    white = draw.normal(size=(samples, positions, side))
+    if positions > 1:
+        white = math.sqrt(1 - shared) * white + math.sqrt(shared) * draw.normal(size=(samples, 1, side))
+    if kind == "random length":
+        white *= np.sqrt(3 / draw.chisquare(5, size=(samples, 1, 1)))
+    elif kind == "heavy entries":
+        white *= np.sqrt(3 / draw.chisquare(5, size=white.shape))
+    return (white * np.sqrt(source.spectrum)) @ source.basis.T + source.mean
+
+
+def layer(data: np.ndarray, groups: int = GROUPS) -> LayerMoments:
+    """A linear layer that read ``data`` [samples, positions, d]."""
+    positions, side = data.shape[1:]
+    parts = [torch.from_numpy(part.reshape(-1, side)) for part in np.array_split(data, groups)]
+    second = torch.stack([part.T @ part for part in parts])[:, None]
+    first = torch.stack([part.sum(0) for part in parts])[:, None]
+    counts = torch.tensor([len(part) for part in parts])
+    inputs = InputMoments(
+        second=second,
+        cross=first[..., None],
+        overlap=torch.ones(1, 1, dtype=torch.float64),
+        tap=torch.zeros(side, dtype=torch.int64),
+        channel=torch.arange(side),
+        channel_sum=first,
+        channel_square=second.diagonal(dim1=-2, dim2=-1),
+        rows=counts,
+        elements=counts,
+    )
+    record = LayerRecord("simulated", "linear", 0, side, side, 1, 1, positions, "", "layer", "", False)
+    gradient = torch.ones(groups, 1, 1, 1, dtype=torch.float64) * counts[:, None, None, None]
+    return LayerMoments(record, inputs, gradient, "", counts // positions, 1.0)
+
+
+def read(spectra: LayerSpectra) -> dict[str, Quantity]:
+    """The figures that are checked."""
+    return {
+        **{f"κ_{p}": spectra.input.condition_number[p] for p in ("50", "80", "100")},
+        "λmax": spectra.input.largest,
+        "gain": spectra.what_if["batch_norm"].gain,
+        "mean energy": spectra.mean_energy,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One condition. ``ratio``: rows per dimension."""
+
+    spectrum: str
+    kind: str
+    side: int
+    ratio: int
+    positions: int = 1
+    shared: float = 0.0
+
+    @property
+    def samples(self) -> int:
+        """How many samples make up the rows."""
+        return self.ratio * self.side // self.positions
+
+
+def cells(side: int) -> Iterator[Cell]:
+    """Every condition of one side; those with too few samples to make groups are left out."""
+    for spectrum in SPECTRA:
+        for ratio in (1, 2, 4, 8, 16, 64):
+            yield from (Cell(spectrum, kind, side, ratio) for kind in ROWS)
+        for positions, shared in ((16, 0.5), (64, 0.9)):
+            for ratio in (16, 64, 256):
+                cell = Cell(spectrum, "gaussian", side, ratio, positions, shared)
+                if 2 * GROUPS <= cell.samples <= 4096:
+                    yield cell
+
+
+def simulate(cell: Cell, runs: int, seed: int = 0) -> dict[str, dict[str, float | None]]:
+    """Run one cell.
+
+    Returns:
+        for each figure: ``judged``, the share of runs in which it is reliable; among those ``coverage``,
+        ``bias`` and ``spread`` of the estimate (of its logarithm but for the mean energy) and ``wrong``, the
+        share whose interval at ``VERDICT_LEVEL`` leaves the truth out; and over all runs ``plain_bias`` of
+        the figure before correction.
+    """
+    source = population(cell.spectrum, cell.side)
+    truths = source.truths()
+    draw = np.random.default_rng([seed, cell.side, cell.ratio, cell.positions, ROWS.index(cell.kind)])
+    found: dict[str, list[tuple[float, ...]]] = {name: [] for name in FIGURES}
+    for _ in range(runs):
+        data = rows(source, cell.samples, cell.kind, draw, cell.positions, cell.shared)
+        measured = read(analyse(layer(data), float32=False))
+        for name in FIGURES:
+            found[name].append(_compare(measured[name], truths[name], log=name != "mean energy"))
+    return {name: _summary(np.array(values)) for name, values in found.items()}
+
+
+def _compare(quantity: Quantity, truth: float, log: bool) -> tuple[float, ...]:
+    """(reliable, error, error before correction, covered, wrong at the level of verdicts)."""
+    slack = 1e-9 * (1 + abs(truth))  # an exact 1 is not missed by a rounding error
+    scale = math.log if log else float
+    ends, wide = (quantity.at(0.95), quantity.at(VERDICT_LEVEL)) if quantity.reliable else (None, None)
+    covered = ends is not None and ends[0] - slack <= truth <= ends[1] + slack
+    wrong = wide is not None and not wide[0] - slack <= truth <= wide[1] + slack
+    error = scale(quantity.value) - scale(truth)
+    return float(quantity.reliable), error, scale(quantity.raw) - scale(truth), float(covered), float(wrong)
+
+
+def _summary(values: np.ndarray) -> dict[str, float | None]:
+    judged = values[values[:, 0] > 0]
+    some = len(judged) > 0
+    return {
+        "judged": float(values[:, 0].mean()),
+        "coverage": float(judged[:, 3].mean()) if some else None,
+        "wrong": float(judged[:, 4].mean()) if some else None,
+        "bias": float(judged[:, 1].mean()) if some else None,
+        "spread": float(judged[:, 1].std()) if some else None,
+        "plain_bias": float(values[:, 2].mean()),
+    }
+
+
+def table(results: list[dict[str, object]], figure: str, least: float = 0.0) -> str:
+    """Markdown: one line per cell in which ``figure`` was judged in more than a share ``least`` of the runs."""
+    lines = [
+        "| spectrum | rows | d | n/d | positions | judged | coverage | wrong verdict side | bias | uncorrected bias |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        cell, got = result["cell"], result["figures"][figure]  # type: ignore[index]
+        if got["judged"] <= least:
+            continue
+        where = f"{cell['positions']}, correlation {cell['shared']:g}" if cell["positions"] > 1 else "1"
+        lines.append(
+            f"| {cell['spectrum']} | {cell['kind']} | {cell['side']} | {cell['ratio']} | {where} | "
+            f"{100 * got['judged']:.0f} % | {100 * got['coverage']:.1f} % | {100 * got['wrong']:.2f} % | "
+            f"{got['bias']:+.3f} | {got['plain_bias']:+.3f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--sides", default="16,64,256", help="dimensions, separated by commas")
+    parser.add_argument("--runs", type=int, default=400, help="runs per cell at d ≤ 64; a quarter of it beyond")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "coverage.json")
+    options = parser.parse_args()
+    started, results = time.perf_counter(), []
+    for side in map(int, options.sides.split(",")):
+        runs = options.runs if side <= 64 else max(1, options.runs // 4)
+        for cell in cells(side):
+            figures = simulate(cell, runs, options.seed)
+            kept = {name: getattr(cell, name) for name in Cell.__slots__}
+            results.append({"cell": kept | {"samples": cell.samples}, "runs": runs, "figures": figures})
+            print(cell, {name: (got["judged"], got["coverage"]) for name, got in figures.items()}, flush=True)
+    document = {
+        "what": "coverage of 95 % intervals and bias in simulation",
+        "environment": {
+            "lcaudit": lcaudit.__version__,
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "torch": torch.__version__,
+        },
+        "seed": options.seed,
+        "groups": GROUPS,
+        "verdict_level": VERDICT_LEVEL,
+        "seconds": round(time.perf_counter() - started, 1),
+        "results": results,
+    }
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+    for figure in FIGURES:
+        print(f"\n### {figure}\n\n{table(results, figure)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Running a network that may be the user's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from lcaudit.core.errors import AuditError, UnknownArchitecture
+from lcaudit.core.text import display_name
+
+
+def forward(module: torch.nn.Module, inputs: torch.Tensor) -> Any:
+    """``module(inputs)``.
+
+    Raises:
+        UnknownArchitecture: the network cannot take these inputs; what it said is in the message.
+    """
+    try:
+        return module(inputs)
+    except (AuditError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        if "can't allocate memory" in str(error):  # how torch says it on the CPU
+            raise
+        said = display_name(str(error).strip().split("\n")[0], 200)
+        raise UnknownArchitecture(
+            f"the network failed on an input {list(inputs.shape)}: {type(error).__name__}: {said}",
+            "pass data of the shape that the network takes, or another --arch",
+        ) from error

@@ -1,0 +1,146 @@
+"""Which replicates of a layer's second moments are made, and how."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+
+from lcaudit.core.types import LayerMoments
+from lcaudit.spectra.correction import MOST_GAP, Treated, corrected, strain
+from lcaudit.spectra.eigenvalues import FIGURES, KAPPA, KAPPA_80, Eigenvalues, figures, products
+from lcaudit.spectra.factor import Factor, exactly, perturbed, plain
+from lcaudit.spectra.second_moment import GroupedMoments
+
+#: The input as it is, and after each change.
+CHANGES = ("centring", "batch_norm")
+INPUTS = ("input", *CHANGES)
+#: Up to this side every replicate is an eigenvalue problem of its own.
+EXACT_SIDE = 96
+#: Beyond this side none is.
+WIDE_SIDE = 2304
+#: Perturbation is as good as exact replicates up to this gap between the two ends of the bias of log κ_80 …
+SMALL_GAP = 0.1
+#: … and from so many rows per dimension, counted by the noise.
+MANY_ROWS = 16
+#: With fewer, every figure is refused in the end, so exact replicates would be wasted.
+FEW_ROWS = 1
+
+_RATIOS = np.arange(FIGURES) >= KAPPA
+
+
+def input_factors(grouped: GroupedMoments, groups: int, enough: bool, float32: bool) -> tuple[dict[str, Factor], float]:
+    """Σ_x as it is and after each change; without replicates unless there are rows ``enough`` to judge it.
+
+    Returns:
+        the factors by name, and by how much the samples would have to grow for their replicates to be
+        good enough for a verdict (at most 1 where they are).
+    """
+    whole = grouped.whole()
+    side = whole.total.shape[-1]
+    shares = grouped.shares()
+    if groups < 2 or shares.max() == 1 or not enough:
+        return {name: plain(whole.matrix(name), float32) for name in INPUTS}, 1.0
+    others = [grouped.without(g) for g in range(groups)]
+    if side > EXACT_SIDE:
+        factors, gap, rows = {}, 0.0, math.inf
+        for name in INPUTS:
+            traces = np.array([other.diagonal(name).sum() for other in others])
+            times = partial(grouped.times_without, name)
+            factors[name], by_noise = perturbed(whole.matrix(name), times, traces, float32)
+            gap, rows = max(gap, _gap(factors[name])), min(rows, by_noise)
+        short = _short_by(gap, rows, side)
+        if short is not None:
+            return factors, short
+    return {
+        name: exactly(whole.matrix(name), [partial(other.matrix, name) for other in others], shares, float32)
+        for name in INPUTS
+    }, 1.0
+
+
+def gradient_factor(moments: LayerMoments, enough: bool, float32: bool) -> tuple[Factor, float]:
+    """Σ_g, and by how much the samples would have to grow, as :func:`input_factors`."""
+    sums, samples = np.asarray(moments.gradient), np.asarray(moments.samples)
+    total, n = sums.sum(0), int(samples.sum())
+    matrix, groups, side = total / n, range(len(samples)), total.shape[-1]
+    if len(samples) < 2 or not enough:
+        return plain(matrix, float32), 1.0
+
+    def without(g: int) -> np.ndarray:
+        return (total - sums[g]) / (n - samples[g])
+
+    def times(vectors: np.ndarray) -> Iterator[np.ndarray]:
+        product = total @ vectors
+        return ((product - sums[g] @ vectors) / (n - samples[g]) for g in groups)
+
+    if side > EXACT_SIDE:
+        traces = np.diagonal(total, axis1=1, axis2=2).sum() - np.diagonal(sums, axis1=2, axis2=3).sum((1, 2))
+        factor, rows = perturbed(matrix, times, traces / (n - samples), float32)
+        short = _short_by(_gap(factor), rows, side)
+        if short is not None:
+            return factor, short
+    return exactly(matrix, [partial(without, g) for g in groups], samples / n, float32), 1.0
+
+
+def _short_by(gap: float, rows: float, side: int) -> float | None:
+    """By how much the samples would have to grow for perturbation to do; ``None`` where exact replicates will."""
+    per_dimension = max(rows / side, 1e-3)
+    if gap <= SMALL_GAP and per_dimension >= MANY_ROWS:
+        return 1.0
+    if side > WIDE_SIDE:
+        return max(gap / SMALL_GAP, MANY_ROWS / per_dimension)
+    if gap > MOST_GAP or per_dimension < FEW_ROWS:
+        return max(gap / MOST_GAP, 4 * FEW_ROWS / per_dimension)
+    return None
+
+
+def treated(factor: Factor) -> Treated:
+    """λmax, trace and κ_p of one factor."""
+    logs = factor.logs
+    if not len(logs):
+        nothing = np.full(FIGURES, np.nan)
+        return Treated(nothing, nothing, nothing, np.full((len(factor.left_out), FIGURES), np.nan), nothing)
+    trace = factor.full.log_trace()
+    raw, crossed = figures(logs, trace), figures(factor.crossed, trace)
+    best, other = (figures(one, trace) for one in corrected(logs, factor.crossed))
+    left_out = [figures(one, log) for one, log in zip(factor.left_out, factor.traces, strict=True)]
+    return Treated(raw, best, other, np.reshape(left_out, (-1, FIGURES)), strain(raw, crossed, _RATIOS))
+
+
+def treated_products(left: Factor, right: Factor) -> tuple[Treated, Eigenvalues]:
+    """The same of the Kronecker product, over all products, and those products.
+
+    Cost: linear in their number r_left · r_right / K, times the groups; one sort.
+    """
+
+    def log_products(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return products(one, left.block, other, right.block, np.add)
+
+    def both(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        logs = log_products(one, other)
+        return figures(logs, float(np.log(np.exp(logs).sum())))
+
+    values = products(left.full.kept(), left.block, right.full.kept(), right.block, np.multiply)
+    whole = Eigenvalues(np.sort(values)[::-1], 0.0)
+    if not whole.rank:
+        nothing = np.full(FIGURES, np.nan)
+        return Treated(nothing, nothing, nothing, np.full((len(left.left_out), FIGURES), np.nan), nothing), whole
+    raw = whole.logs()
+    crossed, best, other = (
+        np.r_[found[:1], raw[1:2], found[2:]]  # the trace has no bias
+        for found in (
+            both(left.crossed, right.crossed),
+            *map(both, corrected(left.logs, left.crossed), corrected(right.logs, right.crossed)),
+        )
+    )
+    left_out = [both(one, another) for one, another in zip(left.left_out, right.left_out, strict=False)]
+    return Treated(raw, best, other, np.reshape(left_out, (-1, FIGURES)), strain(raw, crossed, _RATIOS)), whole
+
+
+def _gap(factor: Factor) -> float:
+    """Between the two ends of the bias of log κ_80."""
+    if not len(factor.crossed):
+        return 0.0
+    return float(abs(figures(factor.logs, 0.0) - figures(factor.crossed, 0.0))[KAPPA_80])

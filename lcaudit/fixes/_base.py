@@ -84,6 +84,11 @@ def foldable(layer: LayerRecord) -> bool:
     return "padding" not in layer.geometry
 
 
+def alone(layer: LayerRecord) -> bool:
+    """Whether a module of its own applies the weight: a change folded into a shared one would reach its partners."""
+    return "shared with" not in layer.geometry and "not applied by" not in layer.geometry
+
+
 def paths_in_code(layers: Sequence[LayerSpectra]) -> str:
     """The layers' names as a Python list literal, or ``""`` if one of them is not a plain module path.
 

@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from lcaudit.core.measurements import Measurements
 from lcaudit.core.outcomes import Finding, Fix
-from lcaudit.fixes._base import Remedy, briefly, effects_of, foldable, layers_of, named, pad_with_zeros, paths_in_code
+from lcaudit.fixes._base import (
+    Remedy,
+    alone,
+    briefly,
+    effects_of,
+    foldable,
+    layers_of,
+    named,
+    pad_with_zeros,
+    paths_in_code,
+)
 
 CODE = '''\
 import torch
@@ -67,7 +77,8 @@ batch_norm_before(model, {names}, batches)
 
 def propose(finding: Finding, measurements: Measurements) -> Fix | None:
     """Safe where every layer of the finding reads vectors or is free of padding."""
-    layers = tuple(spectra for spectra in layers_of(finding, measurements) if "batch_norm" in spectra.what_if)
+    found = layers_of(finding, measurements)
+    layers = tuple(spectra for spectra in found if "batch_norm" in spectra.what_if and alone(spectra.layer))
     if not layers:
         return None
     padded = [spectra for spectra in layers if not foldable(spectra.layer)]

@@ -131,3 +131,12 @@ def test_recalibration_warns_against_hiding_a_mistake() -> None:
     fix = next(fix for fix in proposed("LC401") if fix.id == "recalibrate-batch-norm")
     assert fix.applicability == "unsafe" and "hide the mistake" in fix.how
     assert fix.layers == ("bn1", "layer1.0.bn1", "layer1.0.bn2")
+
+
+def test_a_shared_weight_gets_no_change_folded_into_it():
+    shared = specimen.layer("head", is_head=True, gain=12.0, geometry="shared with embed")
+    measured = specimen.measurements(layers=(shared,))
+    _, findings = rules.judge(measured, [rules.find("LC301")])
+    assert findings and all(
+        fix.id not in ("batch-norm-before", "centre-input") for fix in fixes.propose(findings[0], measured)
+    )

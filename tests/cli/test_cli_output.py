@@ -201,6 +201,7 @@ def test_rules_lists_every_rule(lcaudit: Run) -> None:
 
 def test_explain_takes_a_code_a_name_or_a_findings_id(lcaudit: Run) -> None:
     from lcaudit import rules
+    from lcaudit.core import figures
 
     for rule in rules.all_rules():
         pages = [lcaudit("explain", word) for word in (rule.code, rule.name, rule.code.lower(), f"{rule.code}:a.b:c")]
@@ -208,7 +209,8 @@ def test_explain_takes_a_code_a_name_or_a_findings_id(lcaudit: Run) -> None:
         assert len({page.out for page in pages}) == 1
         page = pages[0].out
         assert page.startswith(f"{rule.code} {rule.name}: ")
-        assert f"Severity: {rule.severity}" in page and f"Limit: {rule.limit.value:g}" in page
+        assert f"Severity: {rule.severity}" in page
+        assert f"Limit: {figures.limit(rule.limit.value, rule.limit.unit)}." in page
         assert max(map(len, page.splitlines())) <= 120
 
 

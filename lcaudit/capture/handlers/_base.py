@@ -110,6 +110,11 @@ def arguments(names: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> d
     return dict(zip(names.split(), args, strict=False)) | dict(kwargs)
 
 
+#: Rows in one product: a sum of more in float32 would lose digits that κ of image statistics needs.
+_ROWS = 4096
+
+
 def add_product(total: torch.Tensor, rows: torch.Tensor) -> None:
-    """``total += rows · rowsᵀ`` for ``rows`` [K, d, n]: the product in the rows' precision, the sum in float64."""
-    total += torch.bmm(rows, rows.transpose(1, 2)).to(total)
+    """``total += rows · rowsᵀ`` for ``rows`` [K, d, n]: products of some rows in their precision, summed in float64."""
+    for part in rows.split(_ROWS, dim=2):
+        total += torch.bmm(part, part.transpose(1, 2)).to(total)

@@ -75,6 +75,10 @@ def _peak(line: list[str]) -> int:
     return peak
 
 
+@pytest.mark.skipif(
+    "LCAUDIT_MEMORY" not in os.environ,
+    reason="four whole audits, two of 5,000 images: minutes; set LCAUDIT_MEMORY=1 to run it",
+)
 @pytest.mark.skipif(not hasattr(os, "wait4"), reason="this platform does not tell a child's peak memory")
 def test_peak_memory_does_not_grow_with_the_number_of_samples(tmp_path: Path, record_property) -> None:
     parts = [arrays(path) for path in (TRAIN, TEST)]

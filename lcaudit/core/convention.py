@@ -13,8 +13,9 @@ CONVENTION = (
     "correlated; figures of Σ_x and Σ_g by themselves do not rest on this.",
     "κ_p = λmax / λ_⌈p·r⌉, eigenvalues in descending order, over the r that lie above the numerical floor. Exact zeros "
     "(dead features, the softmax's own null direction) are counted as rank, never as κ.",
-    "Numerical floor: d · 2.2e-16 of λmax in float64; 1.2e-7 of λmax where products were formed in float32 (sums and "
-    "eigenvalues are always in float64).",
+    "Numerical floor: d · 2.2e-16 of λmax, and, with every entry scaled to unit second moment, d · ε of the precision "
+    "of the products (1.2e-7 for float32; sums and eigenvalues are always in float64): below, rounding could have made "
+    "the direction.",
     "Intervals aim at 95 % and rest on samples, never on patches: bias by cross-validated eigenvalues, width by a "
     "grouped jackknife. They hold for one layer at a time; a verdict needs the whole 99.9 % interval on one side.",
     "Evaluation mode: running batch-norm statistics, no dropout; weights, modes and gradients left as found.",

@@ -36,7 +36,9 @@ def judge_gain(spectra: LayerSpectra, limit: float, cause: str, evidence: tuple[
     if best is None:
         return Skip(name, "no change of its input was computed for this layer")
     if any(math.isnan(option.gain.value) for option in options):
-        return Undecided(name, best.gain, "the gain is not a number: the layer's input was not finite")
+        return Undecided(
+            name, best.gain, "the gain is not a number: nothing is left of the layer's input once its mean is taken out"
+        )
     shortage = too_few(spectra)
     if shortage:
         return Undecided(name, best.gain, shortage)

@@ -12,8 +12,7 @@ Why it matters
 
 How it is measured
     The rank is the number of eigenvalues of the centred covariance C = Σ_x − μμᵀ above the numerical
-    floor (dimension × float32 rounding × the largest eigenvalue). Dead features are counted apart and not
-    expected to vary.
+    floor: those that rounding could not have made. Dead features are counted apart and not expected to vary.
 
 How sure
     More samples can only raise a rank, so a rank that suffices passes with any number of samples, and one

@@ -11,7 +11,8 @@ from lcaudit.core.measurements import PERCENTILES, FactorSpectrum, LayerSpectra,
 from lcaudit.core.quantity import Quantity, exact
 from lcaudit.core.types import LayerMoments
 from lcaudit.spectra.correction import Treated
-from lcaudit.spectra.eigenvalues import KAPPA, KAPPA_80, LARGEST, TRACE, Eigenvalues, floor_of
+from lcaudit.spectra.eigenvalues import KAPPA, KAPPA_80, LARGEST, TRACE, Eigenvalues
+from lcaudit.spectra.factor import Whole, plain
 from lcaudit.spectra.intervals import estimates, share, short_by
 from lcaudit.spectra.resample import CHANGES, gradient_factor, input_factors, treated, treated_products
 from lcaudit.spectra.second_moment import GroupedMoments
@@ -31,7 +32,7 @@ def analyse(moments: LayerMoments, *, float32: bool) -> LayerSpectra:
     """Spectra, condition numbers, intervals and what-ifs of one layer.
 
     Args:
-        float32: whether products were formed in float32, which sets the numerical floor.
+        float32: whether products were formed in float32, which decides what is rounding.
 
     Cost: three symmetric eigenvalue problems of side d_in with eigenvectors and one without; where d_in is
         at most 96, or at most 2,304 and the bias neither small nor hopeless, 3 · (1 + G), G the sample groups.
@@ -54,8 +55,10 @@ def analyse(moments: LayerMoments, *, float32: bool) -> LayerSpectra:
     gains = {change: now - figures[change][[KAPPA_80]] for change in CHANGES}
     growth = strained if strained > 1 else max(short_by(now), short_by(gains["batch_norm"]))
 
-    centred = Eigenvalues(np.sort(np.linalg.eigvalsh(whole.centred()).ravel())[::-1], floor_of(layer.inputs, float32))
+    centred = plain(Whole(whole.centred(), whole.measured("centring"), float32)).full
     unbounded = [Quantity(float(v), method="plug-in, no interval", reliable=False) for v in np.exp(centred.logs())]
+    if not centred.rank:  # a constant input
+        unbounded[LARGEST] = unbounded[TRACE] = exact(0.0)
     silent = int(np.count_nonzero(np.diagonal(np.asarray(moments.gradient).sum(0), axis1=1, axis2=2) == 0))
     return LayerSpectra(
         layer=layer,

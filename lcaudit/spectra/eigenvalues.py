@@ -15,6 +15,7 @@ CURVE_POINTS = 64
 LARGEST, TRACE, KAPPA = 0, 1, 2
 KAPPA_80 = KAPPA + PERCENTILES.index("80")
 FIGURES = KAPPA + len(PERCENTILES)
+EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +23,9 @@ class Eigenvalues:
     """Descending eigenvalues [K·d] of a block-diagonal matrix and the floor under which they are noise.
 
     Attributes:
-        floor: as a share of the largest. DESIGN: d · eps · λmax. In float64 that is taken literally. Where
-            products were formed in float32 the worst case d · eps would hide real directions (3·10⁻⁵ at
-            d = 256) although rounding errors are random and sum to about 2·eps/√d of λmax, so there the
-            floor is eps(float32) = 1.2·10⁻⁷: above the noise, below what is real.
+        floor: as a share of the largest: d · 2.2·10⁻¹⁶, what the eigenvalue routine can tell from zero.
+            Directions that rounding of the products could have made are zero already, by
+            :func:`without_rounding`.
     """
 
     values: np.ndarray
@@ -73,14 +73,40 @@ def figures(logs: np.ndarray, log_trace: float) -> np.ndarray:
 
 
 def percentile_index(percentile: str, rank: int) -> int:
-    """Place (from 0) of λ_⌈p·r⌉ among descending eigenvalues: Huang et al. 2020, section 3.1."""
+    """Place (from 0) of λ_⌈p·r⌉ among descending eigenvalues: Huang et al. 2020."""
     return max(1, math.ceil(int(percentile) * rank / 100)) - 1
 
 
-def floor_of(dimension: int, float32: bool) -> float:
+def floor_of(dimension: int) -> float:
     """The numerical floor as a share of λmax; see :class:`Eigenvalues`."""
-    exact = dimension * float(np.finfo(np.float64).eps)
-    return max(exact, float(np.finfo(np.float32).eps)) if float32 else exact
+    return dimension * EPS
+
+
+def without_rounding(values: np.ndarray, matrix: np.ndarray, measured: np.ndarray, float32: bool) -> np.ndarray:
+    """Eigenvalues with those set to zero that rounding alone could have made.
+
+    Rounding of a product is relative to the two entries that are multiplied, so rank shows on the scale
+    where every entry has size one: a direction of A is real if D^-½ A D^-½ has an eigenvalue above d · eps
+    for it (its trace is at most d). An entry of tiny but exact values is then as real as a large one.
+
+    Args:
+        values: [K, d], descending eigenvalues of ``matrix`` [K, d, d]. measured: [K, d], D, the diagonal of
+            the moments as measured, before anything was subtracted from them.
+        float32: whether the products were formed in float32.
+
+    Cost: one eigenvalue problem more for each block whose smallest eigenvalue leaves it open.
+    """
+    threshold = values.shape[1] * (float(np.finfo(np.float32).eps) if float32 else EPS)
+    cleared = values.copy()
+    for k, diagonal in enumerate(measured):
+        live = diagonal > 0
+        count = int(live.sum())
+        if count and values[k, count - 1] <= threshold * diagonal.max():  # no direction is larger on that scale
+            scale = 1 / np.sqrt(diagonal[live])
+            scaled = matrix[k][np.ix_(live, live)] * scale[:, None] * scale
+            count = int(np.count_nonzero(np.linalg.eigvalsh(scaled) > threshold))
+        cleared[k, count:] = 0
+    return cleared
 
 
 def products(

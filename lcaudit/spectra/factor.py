@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lcaudit.core.measurements import PERCENTILES
-from lcaudit.spectra.eigenvalues import Eigenvalues, floor_of, percentile_index
+from lcaudit.spectra.eigenvalues import Eigenvalues, floor_of, percentile_index, without_rounding
 
 #: Evenly spread eigenvalues that are perturbed beside those of interest; those between are interpolated.
 COLUMNS = 12
@@ -49,23 +49,43 @@ class Factor:
         return np.log(self.full.kept())
 
 
-def plain(matrix: np.ndarray, float32: bool) -> Factor:
-    """Without replicates: blocks [K, d, d] → a factor whose ``left_out`` is empty, ``crossed`` the same."""
-    return _pooled(np.linalg.eigvalsh(matrix)[:, ::-1], np.empty((0, *matrix.shape[:2])), None, np.empty(0), float32)
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A second moment on all samples.
+
+    Attributes:
+        matrix: [K, d, d]. measured: [K, d], its diagonal before anything was subtracted from it.
+        float32: whether its products were formed in float32.
+    """
+
+    matrix: np.ndarray
+    measured: np.ndarray
+    float32: bool
+
+    def real(self, values: np.ndarray) -> np.ndarray:
+        """Descending eigenvalues [K, d] with those set to zero that rounding could have made."""
+        return without_rounding(values, self.matrix, self.measured, self.float32)
+
+    def eigenvalues(self) -> np.ndarray:
+        """Descending, [K, d]."""
+        return self.real(np.linalg.eigvalsh(self.matrix)[:, ::-1])
 
 
-def exactly(
-    matrix: np.ndarray, without: Sequence[Callable[[], np.ndarray]], shares: np.ndarray, float32: bool
-) -> Factor:
+def plain(whole: Whole) -> Factor:
+    """Without replicates: a factor whose ``left_out`` is empty, ``crossed`` the same."""
+    return _pooled(whole.eigenvalues(), np.empty((0, *whole.measured.shape)), None, np.empty(0))
+
+
+def exactly(whole: Whole, without: Sequence[Callable[[], np.ndarray]], shares: np.ndarray) -> Factor:
     """By an eigenvalue problem for each group left out.
 
     Args:
-        matrix: [K, d, d] on all samples. without: for each group, gives the matrix without it.
+        without: for each group, gives the matrix without it.
         shares: [G], each group's share of the rows.
 
     Cost: 1 + G eigenvalue problems of K blocks, G of them with eigenvectors.
     """
-    values = np.linalg.eigvalsh(matrix)[:, ::-1]
+    matrix, values = whole.matrix, whole.eigenvalues()
     replicates, traces = np.empty((len(without), *values.shape)), np.empty(len(without))
     crossed = np.zeros_like(values)
     for g, get in enumerate(without):
@@ -75,17 +95,17 @@ def exactly(
         # the left-out group's own moment is (matrix − (1 − share) other) / share, weighted by its share
         along = (vectors * (matrix @ vectors)).sum(1)[:, ::-1]
         crossed += along - (1 - shares[g]) * replicates[g]
-    return _pooled(values, replicates, crossed, traces, float32)
+    return _pooled(values, replicates, crossed, traces)
 
 
 def perturbed(
-    matrix: np.ndarray, times_without: Callable[[np.ndarray], Iterable[np.ndarray]], traces: np.ndarray, float32: bool
+    whole: Whole, times_without: Callable[[np.ndarray], Iterable[np.ndarray]], traces: np.ndarray
 ) -> tuple[Factor, float]:
     """By perturbation of the full sample's eigenvectors.
 
     Args:
-        matrix: [K, d, d] on all samples. times_without: vectors [K, d, m] → for each group, the matrix
-            without it times them. traces: [G], the trace without each group.
+        times_without: vectors [K, d, m] → for each group, the matrix without it times them.
+        traces: [G], the trace without each group.
 
     Returns:
         the factor, and as how many independent Gaussian rows the samples count by the noise of a typical
@@ -93,8 +113,8 @@ def perturbed(
 
     Cost: one eigenvalue problem with eigenvectors, and 6 G d² m operations for m ≈ 25 columns.
     """
-    ascending, ascending_vectors = np.linalg.eigh(matrix)
-    values = ascending[:, ::-1]
+    ascending, ascending_vectors = np.linalg.eigh(whole.matrix)
+    values = whole.real(ascending[:, ::-1])
     side, groups = values.shape[1], len(traces)
     columns = _columns(side)
     some = np.ascontiguousarray(ascending_vectors[:, :, side - 1 - columns])
@@ -103,7 +123,7 @@ def perturbed(
     ]  # [G, K, d, m]
     replicates, crossed, rows = np.empty((groups, *values.shape)), np.empty_like(values), []
     for k in range(len(values)):
-        real = values[k, columns] > max(0.0, floor_of(values.size, float32) * values.max())
+        real = values[k, columns] > max(0.0, floor_of(values.size) * values.max())
         if not real.any():
             replicates[:, k], crossed[k] = values[k], values[k]
             continue
@@ -112,7 +132,7 @@ def perturbed(
         for g in range(groups):
             replicates[g, k] = values[k] * np.exp(np.interp(np.arange(side), columns[real], first[g]))
         rows += list(2 / np.maximum(noise, np.finfo(float).tiny))
-    factor = _pooled(values, replicates, crossed, traces, float32)
+    factor = _pooled(values, replicates, crossed, traces)
     return factor, float(np.median(rows)) if rows else 0.0
 
 
@@ -146,13 +166,11 @@ def _columns(side: int) -> np.ndarray:
     return np.unique(np.clip(wanted, 0, side - 1))
 
 
-def _pooled(
-    values: np.ndarray, replicates: np.ndarray, crossed: np.ndarray | None, traces: np.ndarray, float32: bool
-) -> Factor:
+def _pooled(values: np.ndarray, replicates: np.ndarray, crossed: np.ndarray | None, traces: np.ndarray) -> Factor:
     """Blocks [K, d] put together in the order of the full sample, those under the floor left out."""
     flat = values.ravel()
     order = np.argsort(-flat, kind="stable")
-    full = Eigenvalues(flat[order], floor_of(len(flat), float32))
+    full = Eigenvalues(flat[order], floor_of(len(flat)))
     kept = order[: full.rank]
     block = kept // values.shape[1]
     if full.rank == 0:

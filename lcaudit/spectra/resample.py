@@ -11,7 +11,7 @@ import numpy as np
 from lcaudit.core.types import LayerMoments
 from lcaudit.spectra.correction import MOST_GAP, Treated, corrected, strain
 from lcaudit.spectra.eigenvalues import FIGURES, KAPPA, KAPPA_80, Eigenvalues, figures, products
-from lcaudit.spectra.factor import Factor, exactly, perturbed, plain
+from lcaudit.spectra.factor import Factor, Whole, exactly, perturbed, plain
 from lcaudit.spectra.second_moment import GroupedMoments
 
 #: The input as it is, and after each change.
@@ -40,23 +40,26 @@ def input_factors(grouped: GroupedMoments, groups: int, enough: bool, float32: b
     """
     whole = grouped.whole()
     side = whole.total.shape[-1]
+
+    def changed(name: str) -> Whole:
+        return Whole(whole.matrix(name), whole.measured(name), float32)
+
     shares = grouped.shares()
     if groups < 2 or shares.max() == 1 or not enough:
-        return {name: plain(whole.matrix(name), float32) for name in INPUTS}, 1.0
+        return {name: plain(changed(name)) for name in INPUTS}, 1.0
     others = [grouped.without(g) for g in range(groups)]
     if side > EXACT_SIDE:
         factors, gap, rows = {}, 0.0, math.inf
         for name in INPUTS:
             traces = np.array([other.diagonal(name).sum() for other in others])
             times = partial(grouped.times_without, name)
-            factors[name], by_noise = perturbed(whole.matrix(name), times, traces, float32)
+            factors[name], by_noise = perturbed(changed(name), times, traces)
             gap, rows = max(gap, _gap(factors[name])), min(rows, by_noise)
         short = _short_by(gap, rows, side)
         if short is not None:
             return factors, short
     return {
-        name: exactly(whole.matrix(name), [partial(other.matrix, name) for other in others], shares, float32)
-        for name in INPUTS
+        name: exactly(changed(name), [partial(other.matrix, name) for other in others], shares) for name in INPUTS
     }, 1.0
 
 
@@ -64,9 +67,10 @@ def gradient_factor(moments: LayerMoments, enough: bool, float32: bool) -> tuple
     """Σ_g, and by how much the samples would have to grow, as :func:`input_factors`."""
     sums, samples = np.asarray(moments.gradient), np.asarray(moments.samples)
     total, n = sums.sum(0), int(samples.sum())
-    matrix, groups, side = total / n, range(len(samples)), total.shape[-1]
+    groups, side = range(len(samples)), total.shape[-1]
+    whole = Whole(total / n, np.diagonal(total, axis1=1, axis2=2) / n, float32)
     if len(samples) < 2 or not enough:
-        return plain(matrix, float32), 1.0
+        return plain(whole), 1.0
 
     def without(g: int) -> np.ndarray:
         return (total - sums[g]) / (n - samples[g])
@@ -77,11 +81,11 @@ def gradient_factor(moments: LayerMoments, enough: bool, float32: bool) -> tuple
 
     if side > EXACT_SIDE:
         traces = np.diagonal(total, axis1=1, axis2=2).sum() - np.diagonal(sums, axis1=2, axis2=3).sum((1, 2))
-        factor, rows = perturbed(matrix, times, traces / (n - samples), float32)
+        factor, rows = perturbed(whole, times, traces / (n - samples))
         short = _short_by(_gap(factor), rows, side)
         if short is not None:
             return factor, short
-    return exactly(matrix, [partial(without, g) for g in groups], samples / n, float32), 1.0
+    return exactly(whole, [partial(without, g) for g in groups], samples / n), 1.0
 
 
 def _short_by(gap: float, rows: float, side: int) -> float | None:

@@ -101,6 +101,11 @@ class SecondMoment:
         centred = own / self.rows - 2 * (self.half * self.taps.swapaxes(1, 2)).sum(2)
         return centred if change == "centring" else centred * self._scale() ** 2
 
+    def measured(self, change: str) -> np.ndarray:
+        """Diagonal of what :meth:`matrix` is formed from, before means are subtracted, [K, d]."""
+        own = self.diagonal("input")
+        return own * self._scale() ** 2 if change == "batch_norm" else own
+
     def mean_energy(self) -> float:
         """μᵀμ / tr Σ_x; NaN for an input that is all zeros."""
         trace = float(self.diagonal("input").sum())

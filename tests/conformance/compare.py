@@ -69,12 +69,11 @@ def _worst(moments: Moments, want: dict[str, layer_rows.Factors], float32: bool)
             _apart(one.gradient.sum(0).numpy() / samples, g),
         ]
         spectra = analyse(one, float32=float32)
-        floors = (spectra.input.floor, spectra.gradient.floor)
         for p in ("50", "80"):
             for spectrum, truth in (
-                (spectra.input, literal.kappa(x, int(p), floors[0])),
-                (spectra.gradient, literal.kappa(g, int(p), floors[1])),
-                (spectra.fisher, layer_rows.product_kappa(x, g, int(p), floors)),
+                (spectra.input, literal.kappa(x, int(p))),
+                (spectra.gradient, literal.kappa(g, int(p))),
+                (spectra.fisher, layer_rows.product_kappa(x, g, int(p))),
             ):
                 errors.append(abs(spectrum.condition_number[p].raw / truth - 1))
     return max(errors)

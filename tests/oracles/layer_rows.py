@@ -154,13 +154,13 @@ def weight_gradients(model, module, inputs, labels) -> torch.Tensor:
     return torch.stack(every)
 
 
-def product_kappa(left, right, percentile: int, floors: tuple[float, float] | None = None) -> float:
+def product_kappa(left, right, percentile: int) -> float:
     """κ_p over all eigenvalues of ⊕ A_k ⊗ B_k, from the whole matrices; directions under a factor's floor left out."""
     ranks = []
-    for index, blocks in enumerate((left, right)):
+    for blocks in (left, right):
         each = [np.linalg.eigvalsh(block) for block in blocks]
         together = np.concatenate(each)
-        share = len(together) * np.finfo(np.float64).eps if floors is None else floors[index]
+        share = len(together) * np.finfo(np.float64).eps
         ranks.append([int((values > share * together.max()).sum()) for values in each])
     rank = sum(a * b for a, b in zip(*ranks, strict=True))
     values = np.concatenate([np.linalg.eigvalsh(np.kron(a, b)) for a, b in zip(left, right, strict=True)])

@@ -88,12 +88,12 @@ def factors(model: torch.nn.Module, inputs: torch.Tensor, labels: list[list[tupl
     return result
 
 
-def kappa(matrix: np.ndarray, percentile: int, floor: float | None = None) -> float:
+def kappa(matrix: np.ndarray, percentile: int) -> float:
     """κ_p of one symmetric matrix [d, d] or of blocks [K, d, d], straight from its definition."""
     blocks = np.asarray(matrix, np.float64)
     blocks = blocks[None] if blocks.ndim == 2 else blocks
     values = sorted((v for block in blocks for v in np.linalg.eigvalsh(block)), reverse=True)
-    edge = (len(values) * np.finfo(np.float64).eps if floor is None else floor) * values[0]
+    edge = len(values) * np.finfo(np.float64).eps * values[0]
     kept = [v for v in values if v > edge]
     return kept[0] / kept[math.ceil(percentile / 100 * len(kept)) - 1]
 

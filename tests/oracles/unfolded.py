@@ -3,7 +3,7 @@
 Nothing is shared with lcaudit: the weights are read with torch alone, the forward pass is written out
 from the layout of akamaster/pytorch_resnet_cifar10 (three stages, option A shortcuts), each layer's
 input is unfolded whole, each layer's output gradient comes from autograd, and κ_p is λ_1 / λ_⌈p·r⌉ over
-the r sorted eigenvalues above the numerical floor that the caller names.
+the r sorted eigenvalues above d · eps(float64) · λmax.
 
 Labels follow the published rule of the expected Fisher with one draw per sample: sample k has one
 uniform number u_k in [0, 1), which the caller supplies, and its label is the first class c with
@@ -162,21 +162,21 @@ def _head(x: torch.Tensor, h: torch.Tensor, stride: int) -> tuple[np.ndarray, np
     return x.T.numpy(), np.diag(p.sum(0)) - p.T @ p
 
 
-def figures(matrix: np.ndarray, floor: float) -> Figures:
-    """λmax, κ_p and rank of one symmetric matrix [d, d] over the directions above ``floor`` · λmax."""
-    return _from_eigenvalues(_above(matrix, floor))
+def figures(matrix: np.ndarray) -> Figures:
+    """λmax, κ_p and rank of one symmetric matrix [d, d] over the directions above d · eps · λmax."""
+    return _from_eigenvalues(_above(matrix))
 
 
-def product_figures(left: np.ndarray, right: np.ndarray, floor: float) -> Figures:
+def product_figures(left: np.ndarray, right: np.ndarray) -> Figures:
     """Of left ⊗ right: all products of one factor's directions above the floor with the other's."""
-    products = np.multiply.outer(_above(left, floor), _above(right, floor))
+    products = np.multiply.outer(_above(left), _above(right))
     return _from_eigenvalues(np.sort(products, axis=None)[::-1])
 
 
-def _above(matrix: np.ndarray, floor: float) -> np.ndarray:
-    """Descending eigenvalues above the floor, which rounding of float64 keeps from lying below d · 2.2e-16."""
+def _above(matrix: np.ndarray) -> np.ndarray:
+    """Descending eigenvalues above d · eps · λmax."""
     values = np.linalg.eigvalsh(matrix)[::-1]
-    return values[values > max(floor, len(values) * float(np.finfo(np.float64).eps)) * values[0]]
+    return values[values > len(values) * float(np.finfo(np.float64).eps) * values[0]]
 
 
 def _from_eigenvalues(descending: np.ndarray) -> Figures:

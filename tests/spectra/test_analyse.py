@@ -135,6 +135,28 @@ def test_float32_products_leave_condition_numbers_alone():
         assert fast[name].input.rank == spectrum.input.rank
 
 
+def test_nearly_dead_features_count_and_duplicates_do_not_whatever_the_precision():
+    torch.manual_seed(8)
+    free = torch.randn(600, 6).abs()
+    inputs = torch.cat([free * torch.tensor([1e3, 1, 1, 1, 1e-4, 1e-5]), free[:, 1:3]], 1)  # energies 16 decades apart
+    model = nn.Sequential(nn.Linear(8, 3))
+    for dtype in (torch.float32, torch.float64):
+        got = spectra(model, inputs, dtype)["0"].input
+        literal_rank = np.linalg.matrix_rank(inputs[:, :6].double().numpy() / [1e3, 1, 1, 1, 1e-4, 1e-5])
+        assert literal_rank == 6 and got.rank == 5, "the smallest lies under d · 2.2e-16 of the largest"
+    fast, slow = (spectra(model, inputs, dtype)["0"].input for dtype in (torch.float32, torch.float64))
+    assert fast.condition_number["80"].raw == pytest.approx(slow.condition_number["80"].raw, rel=1e-4)
+
+
+def test_a_constant_input_has_no_direction_once_it_is_centred():
+    torch.manual_seed(9)
+    constant = torch.rand(1, 9).expand(300, 9)
+    for dtype in (torch.float32, torch.float64):
+        got = spectra(nn.Sequential(nn.Linear(9, 3)), constant, dtype)["0"]
+        assert got.input.rank == 1 and got.centred.rank == 0
+        assert not got.what_if["batch_norm"].gain.reliable and not got.what_if["centring"].gain.reliable
+
+
 def test_grouped_convolution_takes_the_spectra_of_its_groups_together():
     torch.manual_seed(6)
     model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=2), nn.Flatten(), nn.LazyLinear(2)).double()

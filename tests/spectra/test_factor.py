@@ -9,7 +9,7 @@ from torch import nn
 
 from benchmarks.coverage import layer, population, rows
 from lcaudit.spectra import analyse, resample
-from lcaudit.spectra.factor import exactly, perturbed
+from lcaudit.spectra.factor import Whole, exactly, perturbed
 from lcaudit.spectra.resample import INPUTS
 from lcaudit.spectra.second_moment import BATCH_NORM_EPS, GroupedMoments
 from tests.spectra.test_analyse import moments
@@ -33,10 +33,10 @@ def drawn(side: int, samples: int, spectrum: str = "uncentred") -> np.ndarray:
 def replicated(data: np.ndarray, change: str):
     grouped = GroupedMoments(layer(data).inputs)
     others = [grouped.without(g) for g in range(GROUPS)]
-    matrix = grouped.whole().matrix(change)
-    exact = exactly(matrix, [lambda o=other: o.matrix(change) for other in others], grouped.shares(), False)
+    whole = Whole(grouped.whole().matrix(change), grouped.whole().measured(change), False)
+    exact = exactly(whole, [lambda o=other: o.matrix(change) for other in others], grouped.shares())
     traces = np.array([other.diagonal(change).sum() for other in others])
-    return exact, perturbed(matrix, lambda vectors: grouped.times_without(change, vectors), traces, False)
+    return exact, perturbed(whole, lambda vectors: grouped.times_without(change, vectors), traces)
 
 
 @pytest.mark.parametrize("change", INPUTS)

@@ -11,10 +11,14 @@ from lcaudit.core.text import one_line
 
 MOST_ENTRIES = 10_000
 INDEX_SUFFIX = ".safetensors.index.json"
+#: Files that model repositories hold as the same weights in two formats; the first is read.
+SAME = ("model.safetensors", "pytorch_model.bin")
 
 
 def find_checkpoint(folder: Path, is_checkpoint: Callable[[bytes], bool]) -> Path:
     """The one index in ``folder``, else the one file that looks like a checkpoint.
+
+    ``model.safetensors`` stands for a ``pytorch_model.bin`` beside it.
 
     Args:
         folder: an existing folder; its subfolders are not searched.
@@ -28,7 +32,7 @@ def find_checkpoint(folder: Path, is_checkpoint: Callable[[bytes], bool]) -> Pat
     entries = _entries(label, folder)
     indices = [path for path in entries if path.name.endswith(INDEX_SUFFIX)]
     found = indices or [path for path in entries if _claims(path, folder, is_checkpoint)]
-    if len(found) == 1:
+    if len(found) == 1 or tuple(path.name for path in found) == SAME:
         return found[0]
     if found:
         raise MalformedInput(

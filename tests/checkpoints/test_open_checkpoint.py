@@ -81,6 +81,12 @@ def test_a_folder_with_one_checkpoint(container: str, tmp_path: Path) -> None:
     assert _same(open_checkpoint(tmp_path).tensors, dict(sorted(_state().items())))
 
 
+def test_of_one_model_in_two_formats_safetensors_is_read(tmp_path: Path) -> None:
+    _save(tmp_path / "model.safetensors", _state(), "safetensors")
+    _save(tmp_path / "pytorch_model.bin", _state(), "torch-zip")
+    assert [file.name for file in open_checkpoint(tmp_path).record.files] == ["model.safetensors"]
+
+
 def test_an_index_named_directly(tmp_path: Path) -> None:
     folder = _save(tmp_path / "model", _state(), "safetensors-sharded")
     opened = open_checkpoint(folder / "model.safetensors.index.json")

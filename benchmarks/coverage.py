@@ -2,6 +2,8 @@
 
     python benchmarks/coverage.py --sides 16,64,256 --runs 400 --output benchmarks/results/coverage.json
 
+Takes an hour on one core; cells that ``--output`` holds already, from the same code, are not run again.
+
 A layer's input is drawn from a known population: d dimensions, Σ_x of a given spectrum in a random basis,
 rows Gaussian, Gaussian with a random length (Student's t, 5 degrees of freedom), or with independent
 entries of that t distribution. Samples hold one row, or a block of correlated ones as a convolution's
@@ -12,18 +14,21 @@ often a verdict would be given, how often the interval holds the truth when it i
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import platform
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 import lcaudit
+from lcaudit import spectra
+from lcaudit.core.files import write_whole
 from lcaudit.core.measurements import LayerRecord, LayerSpectra
 from lcaudit.core.quantity import VERDICT_LEVEL, Quantity
 from lcaudit.core.types import InputMoments, LayerMoments
@@ -123,13 +128,13 @@ def layer(data: np.ndarray, groups: int = GROUPS) -> LayerMoments:
     return LayerMoments(record, inputs, gradient, "", counts // positions, 1.0)
 
 
-def read(spectra: LayerSpectra) -> dict[str, Quantity]:
+def read(measured: LayerSpectra) -> dict[str, Quantity]:
     """The figures that are checked."""
     return {
-        **{f"κ_{p}": spectra.input.condition_number[p] for p in ("50", "80", "100")},
-        "λmax": spectra.input.largest,
-        "gain": spectra.what_if["batch_norm"].gain,
-        "mean energy": spectra.mean_energy,
+        **{f"κ_{p}": measured.input.condition_number[p] for p in ("50", "80", "100")},
+        "λmax": measured.input.largest,
+        "gain": measured.what_if["batch_norm"].gain,
+        "mean energy": measured.mean_energy,
     }
 
 
@@ -226,23 +231,26 @@ def table(results: list[dict[str, object]], figure: str, least: float = 0.0) -> 
     return "\n".join(lines)
 
 
+def fingerprint() -> str:
+    """SHA-256 of what decides the results: this file and the spectra stage."""
+    files = [Path(__file__), *sorted(Path(spectra.__file__).parent.glob("*.py"))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def runs_for(side: int, runs: int) -> int:
+    """Fewer where each costs more."""
+    return runs if side <= 16 else max(1, runs // (2 if side <= 64 else 8))
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sides", default="16,64,256", help="dimensions, separated by commas")
-    parser.add_argument("--runs", type=int, default=400, help="runs per cell at d ≤ 64; a quarter of it beyond")
+    parser.add_argument("--runs", type=int, default=400, help="runs per cell at d = 16; half at 64, an eighth beyond")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "coverage.json")
     options = parser.parse_args()
-    started, results = time.perf_counter(), []
-    for side in map(int, options.sides.split(",")):
-        runs = options.runs if side <= 64 else max(1, options.runs // 4)
-        for cell in cells(side):
-            figures = simulate(cell, runs, options.seed)
-            kept = {name: getattr(cell, name) for name in Cell.__slots__}
-            results.append({"cell": kept | {"samples": cell.samples}, "runs": runs, "figures": figures})
-            print(cell, {name: (got["judged"], got["coverage"]) for name, got in figures.items()}, flush=True)
-    document = {
+    document: dict[str, Any] = {
         "what": "coverage of 95 % intervals and bias in simulation",
         "environment": {
             "lcaudit": lcaudit.__version__,
@@ -250,16 +258,30 @@ def main() -> None:
             "numpy": np.__version__,
             "torch": torch.__version__,
         },
+        "code": fingerprint(),
         "seed": options.seed,
         "groups": GROUPS,
         "verdict_level": VERDICT_LEVEL,
-        "seconds": round(time.perf_counter() - started, 1),
-        "results": results,
+        "results": [],
     }
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+    kept: dict[Cell, dict[str, Any]] = {}
+    if options.output.exists():
+        before = json.loads(options.output.read_text())
+        if (before["code"], before["seed"]) == (document["code"], options.seed):
+            kept = {Cell(**{name: one["cell"][name] for name in Cell.__slots__}): one for one in before["results"]}
+    for side in map(int, options.sides.split(",")):
+        runs = runs_for(side, options.runs)
+        for cell in cells(side):
+            result = kept.get(cell)
+            if result is None or result["runs"] != runs:
+                figures = simulate(cell, runs, options.seed)
+                shown = {name: getattr(cell, name) for name in Cell.__slots__} | {"samples": cell.samples}
+                result = {"cell": shown, "runs": runs, "figures": figures}
+                print(cell, {name: (got["judged"], got["coverage"]) for name, got in figures.items()}, flush=True)
+            document["results"].append(result)
+            write_whole(options.output, json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
     for figure in FIGURES:
-        print(f"\n### {figure}\n\n{table(results, figure)}")
+        print(f"\n### {figure}\n\n{table(document['results'], figure)}")
 
 
 if __name__ == "__main__":

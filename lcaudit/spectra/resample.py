@@ -10,8 +10,9 @@ import numpy as np
 
 from lcaudit.core.types import LayerMoments
 from lcaudit.spectra.correction import MOST_GAP, Treated, corrected, strain
-from lcaudit.spectra.eigenvalues import FIGURES, KAPPA, KAPPA_80, Eigenvalues, figures, products
+from lcaudit.spectra.eigenvalues import FIGURES, KAPPA, KAPPA_80, LARGEST, Eigenvalues, figures, products
 from lcaudit.spectra.factor import Factor, Whole, exactly, perturbed, plain
+from lcaudit.spectra.intervals import SMALL, jackknife_error
 from lcaudit.spectra.second_moment import GroupedMoments
 
 #: The input as it is, and after each change.
@@ -110,7 +111,7 @@ def treated(factor: Factor) -> Treated:
     raw, crossed = figures(logs, trace), figures(factor.crossed, trace)
     best, other = (figures(one, trace) for one in corrected(logs, factor.crossed))
     left_out = [figures(one, log) for one, log in zip(factor.left_out, factor.traces, strict=True)]
-    return Treated(raw, best, other, np.reshape(left_out, (-1, FIGURES)), strain(raw, crossed, _RATIOS))
+    return _with_strain(raw, crossed, best, other, np.reshape(left_out, (-1, FIGURES)))
 
 
 def treated_products(left: Factor, right: Factor) -> tuple[Treated, Eigenvalues]:
@@ -140,7 +141,19 @@ def treated_products(left: Factor, right: Factor) -> tuple[Treated, Eigenvalues]
         )
     )
     left_out = [both(one, another) for one, another in zip(left.left_out, right.left_out, strict=False)]
-    return Treated(raw, best, other, np.reshape(left_out, (-1, FIGURES)), strain(raw, crossed, _RATIOS)), whole
+    return _with_strain(raw, crossed, best, other, np.reshape(left_out, (-1, FIGURES))), whole
+
+
+def _with_strain(
+    raw: np.ndarray, crossed: np.ndarray, best: np.ndarray, other: np.ndarray, left_out: np.ndarray
+) -> Treated:
+    """Logarithms of figures, and how far each can be trusted."""
+    pull = strain(raw, crossed, _RATIOS)
+    if len(left_out) > 1:
+        # the largest of a crowd of nearly equal eigenvalues is mostly noise, and no neighbour above it shows how much
+        allowed = 2 * max(float(jackknife_error(left_out)[LARGEST]), SMALL)
+        pull[LARGEST] = max(pull[LARGEST], abs(raw[LARGEST] - crossed[LARGEST]) / allowed)
+    return Treated(raw, best, other, left_out, pull)
 
 
 def _gap(factor: Factor) -> float:

@@ -77,7 +77,9 @@ def _root(outputs: Tensor) -> Iterator[Tensor]:
 
 def _fisher(outputs: Tensor) -> Tensor:
     p = outputs.softmax(-1)
-    return torch.diag(p.sum(0)) - p.T @ p
+    fisher = -(p.T @ p).fill_diagonal_(0)
+    # p_i − p_i² as p_i Σ_{j≠i} p_j: nothing cancels, so the null direction (1, …, 1) stays one where p is nearly sure
+    return fisher - torch.diag(fisher.sum(1))
 
 
 TASK = Task(

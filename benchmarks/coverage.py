@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import inspect
 import json
 import math
 import platform
@@ -212,29 +213,54 @@ def _summary(values: np.ndarray) -> dict[str, float | None]:
     }
 
 
-def table(results: list[dict[str, object]], figure: str, least: float = 0.0) -> str:
-    """Markdown: one line per cell in which ``figure`` was judged in more than a share ``least`` of the runs."""
+def table(results: list[dict[str, Any]], figures: tuple[str, ...] = ("κ_50", "κ_80")) -> str:
+    """Markdown: what was found for each figure, spectrum, d and n/d, over all kinds of rows."""
     lines = [
-        "| spectrum | rows | d | n/d | positions | judged | coverage | wrong verdict side | bias | uncorrected bias |",
+        "| figure | spectrum | d | rows per d | runs | judged | coverage | wrong at verdict level | bias of log |"
+        " uncorrected |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for result in results:
-        cell, got = result["cell"], result["figures"][figure]  # type: ignore[index]
-        if got["judged"] <= least:
-            continue
-        where = f"{cell['positions']}, correlation {cell['shared']:g}" if cell["positions"] > 1 else "1"
-        lines.append(
-            f"| {cell['spectrum']} | {cell['kind']} | {cell['side']} | {cell['ratio']} | {where} | "
-            f"{100 * got['judged']:.0f} % | {100 * got['coverage']:.1f} % | {100 * got['wrong']:.2f} % | "
-            f"{got['bias']:+.3f} | {got['plain_bias']:+.3f} |"
-        )
+    for figure in figures:
+        cells: dict[tuple[str, int, str], list[tuple[int, dict[str, float]]]] = {}
+        for one in results:
+            cell = one["cell"]
+            where = f"{cell['ratio']}" + (
+                f", {cell['positions']} per sample, correlation {cell['shared']:g}" if cell["positions"] > 1 else ""
+            )
+            cells.setdefault((cell["spectrum"], cell["side"], where), []).append((one["runs"], one["figures"][figure]))
+        for (spectrum, side, where), found in cells.items():
+            runs = sum(number for number, _ in found)
+            judged = sum(number * got["judged"] for number, got in found)
+            plain = max((got["plain_bias"] for _, got in found), key=abs)
+            seen = [(number * got["judged"], got) for number, got in found if got["judged"]]
+
+            def mean(name: str, seen: list[tuple[float, dict[str, float]]] = seen, judged: float = judged) -> float:
+                return sum(weight * got[name] for weight, got in seen) / judged
+
+            shown = "— | — | —"
+            if judged:
+                worst = max((got["bias"] for _, got in seen), key=abs)
+                shown = f"{100 * mean('coverage'):.1f} % | {100 * mean('wrong'):.2f} % | {worst:+.3f}"
+            head = f"| {figure} | {spectrum} | {side} | {where} | {runs} | {100 * judged / runs:.0f} %"
+            lines.append(f"{head} | {shown} | {plain:+.2f} |")
     return "\n".join(lines)
 
 
+def page(text: str, results: list[dict[str, Any]]) -> str:
+    """``text`` with the tables between its markers made anew."""
+    for name, figures in (("main", ("κ_50", "κ_80")), ("other", ("κ_100", "λmax", "gain"))):
+        begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
+        before, _, rest = text.partition(begin)
+        text = f"{before}{begin}{table(results, figures)}\n{end}{rest.partition(end)[2]}"
+    return text
+
+
 def fingerprint() -> str:
-    """SHA-256 of what decides the results: this file and the spectra stage."""
-    files = [Path(__file__), *sorted(Path(spectra.__file__).parent.glob("*.py"))]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    """SHA-256 of what decides the results: the simulation's source and the spectra stage's."""
+    here = (Population, population, rows, layer, read, simulate, _compare, _summary)
+    stage = sorted(Path(spectra.__file__).parent.glob("*.py"))
+    sources = [*map(inspect.getsource, here), *(file.read_text() for file in stage)]
+    return hashlib.sha256("".join(sources).encode()).hexdigest()
 
 
 def runs_for(side: int, runs: int) -> int:
@@ -249,6 +275,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=400, help="runs per cell at d = 16; half at 64, an eighth beyond")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "coverage.json")
+    parser.add_argument("--page", type=Path, help="put the tables into this page, e.g. docs/variability.md")
     options = parser.parse_args()
     document: dict[str, Any] = {
         "what": "coverage of 95 % intervals and bias in simulation",
@@ -280,8 +307,9 @@ def main() -> None:
                 print(cell, {name: (got["judged"], got["coverage"]) for name, got in figures.items()}, flush=True)
             document["results"].append(result)
             write_whole(options.output, json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
-    for figure in FIGURES:
-        print(f"\n### {figure}\n\n{table(document['results'], figure)}")
+    if options.page:
+        write_whole(options.page, page(options.page.read_text(), document["results"]))
+    print(table(document["results"], FIGURES))
 
 
 if __name__ == "__main__":

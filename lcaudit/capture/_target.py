@@ -44,6 +44,7 @@ class Target:
             task, classes, ignore_index = self.asked
             self.objective = settle(task, tuple(outputs.shape), self.labels, classes=classes, ignore_index=ignore_index)
             self.fit = FitSums(self.objective)
+            self.objective.passes(outputs, self.fisher)  # too many are refused before any work
         assert self.fit is not None
         held = Held(self, self.objective, outputs, start, stop, mask)
         self.fit.add(outputs, held.labels, held.mask)

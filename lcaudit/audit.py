@@ -37,10 +37,11 @@ def audit(
     seed: int = 0,
     dtype: str = "float32",
     device: str = "auto",
-    fisher: str = "expected",
+    fisher: str | None = None,
     mc_samples: int | str = 1,
     task: str = "auto",
     ignore_index: int = -100,
+    convention: str = "kfac",
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
     fail_on: FailOn = "error",
@@ -53,9 +54,11 @@ def audit(
         model: a file or folder of weights. data: name of a data set, or a path (see ``lcaudit check --help``).
         samples: how many of the probe's samples; ``None`` for all, at most 5,000.
         fisher: ``expected``, labels drawn from the network's own predictive distribution, or ``empirical``,
-            the given labels. mc_samples: draws per sample, or ``exact`` for the whole expectation.
+            the given labels; ``None`` for the convention's own.
+        mc_samples: draws per sample, or ``exact`` for the whole expectation.
         task: ``classification``, ``binary``, ``regression``, or ``auto`` for the one that outputs and labels
             speak for. ignore_index: class index of positions that do not count.
+        convention: ``kfac``, or ``huang2020`` for that paper's authors' own, in which few rules have limits.
         select, ignore: rule codes, prefixes or names. progress: called with (stage, done, total).
 
     Raises:
@@ -64,7 +67,7 @@ def audit(
     Cost: about two forward and backward passes over the probe, one more backward pass for each further
         draw, and the eigenvalues.
     """
-    whose = capture.fisher_of(fisher, mc_samples)
+    whose = capture.fisher_of(fisher, mc_samples, convention)
     chosen, started, clock = rules.select(select, ignore), datetime.now(UTC), _Clock()
     on = choose_device(device, dtype)
     with clock("open"):
@@ -79,11 +82,11 @@ def audit(
         with clock("measure"):
             moments = capture.measure(
                 network, probe, device=on, dtype=DTYPES[dtype], batch_size=batch_size, seed=seed,
-                task=task, ignore_index=ignore_index, fisher=whose,
+                task=task, ignore_index=ignore_index, fisher=whose, convention=convention,
                 progress=lambda done, total: progress("measuring samples", done, total),
             )  # fmt: skip
     with clock("analyse"):
-        layers = _analyse(moments, dtype == "float32", progress) if moments else ()
+        layers = _analyse(moments, dtype == "float32" and convention == "kfac", progress) if moments else ()
     settled = moments.task if moments else Settled(task)
     measured = Measurements(
         checkpoint=checkpoint.record,
@@ -106,6 +109,7 @@ def audit(
             task_evidence=settled.evidence,
             loss=settled.loss,
             ignore_index=ignore_index,
+            convention=convention,
         ),
         environment=environment(on),
         tensors=len(checkpoint.tensors),

@@ -23,7 +23,8 @@ class Target:
         """
         if fisher.kind == "empirical" and probe.labels is None:
             raise UsageError(
-                "the empirical Fisher needs labels, and this probe has none", "leave --fisher empirical out"
+                "the empirical Fisher needs labels, and this probe has none",
+                "leave --fisher empirical or --convention huang2020 out",
             )
         self.keys, self.seed, self.fisher = probe.keys, seed, fisher
         self.labels = None if probe.labels is None else torch.from_numpy(probe.labels)

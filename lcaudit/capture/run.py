@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from lcaudit.capture._as_found import as_found
 from lcaudit.capture._batches import batches, edges
 from lcaudit.capture._forward import forward
+from lcaudit.capture._huang2020 import batch_statistics, channels_only
 from lcaudit.capture._layer import LayerSums, layer_sums
 from lcaudit.capture._rows import kept
 from lcaudit.capture._survey import survey
@@ -27,7 +28,7 @@ from lcaudit.capture._watch import Use, Watch
 from lcaudit.capture._weights import Block, Weights
 from lcaudit.capture.batch_norm import Replay
 from lcaudit.capture.coverage import not_audited
-from lcaudit.capture.handlers._base import Call
+from lcaudit.capture.handlers._base import Call, Handler
 from lcaudit.capture.tasks import AUTO, CLOSED_FORM, Fisher
 from lcaudit.core.errors import UnknownArchitecture
 from lcaudit.core.types import LayerMoments, Moments, Network, Probe
@@ -49,6 +50,7 @@ def measure(
     task: str = AUTO,
     ignore_index: int = -100,
     fisher: Fisher = EXPECTED,
+    convention: str = "kfac",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Moments:
     """Run the probe through the network once and return every layer's moments.
@@ -56,9 +58,10 @@ def measure(
     The module is handed back exactly as it came: weights, buffers, gradients, device, type, modes, flags.
 
     Args:
-        batch_size: samples per pass; never changes a number beyond rounding.
+        batch_size: samples per pass; never changes a number beyond rounding, but under ``huang2020``.
         seed: of the label draws. progress: called with (samples done, samples in all).
         task, ignore_index: see :func:`lcaudit.capture.tasks.settle`. fisher: whose labels Σ_g averages over.
+        convention: ``kfac``, or ``huang2020`` (see :mod:`lcaudit.capture._huang2020`).
 
     Raises:
         UnknownArchitecture: the network does not return one tensor, samples first.
@@ -69,14 +72,25 @@ def measure(
         memory of one pass plus 10 · Σ d_in² · 8 bytes, whatever the number of samples.
     """
     target = Target(probe, task, network.record.classes, ignore_index, fisher, seed)
-    with as_found(network.module, device, dtype) as module:
-        run = _Run(module, probe, target, device, dtype, batch_size)
+    with as_found(network.module, device, dtype) as module, ExitStack() as stack:
+        planned = plan(probe, batch_size)
+        theirs = convention == "huang2020"
+        assert not theirs or fisher.kind == "empirical", "their labels are the given ones"
+        if theirs:
+            stack.enter_context(batch_statistics(module, planned))
+        run = _Run(module, probe, target, device, dtype, planned, channels_only if theirs else lambda kind: kind)
         with run.hooks():
             for group, start, stop in run.batches:
                 run.mask = None if probe.mask is None else probe.mask(start, stop).to(device)
                 run.step(start, stop, group)
                 progress(stop, len(probe.keys))
         return run.finish()
+
+
+def plan(probe: Probe, batch_size: int) -> list[tuple[int, int, int]]:
+    """(group, start, stop) of every batch."""
+    samples = len(probe.keys)
+    return batches(samples, min(GROUPS, samples), batch_size, 0 if probe.mask is None else probe.mask(0, 1).shape[1])
 
 
 class _Run:
@@ -89,24 +103,24 @@ class _Run:
         target: Target,
         device: torch.device,
         dtype: torch.dtype,
-        batch_size: int,
+        batches: list[tuple[int, int, int]],
+        adapt: Callable[[Handler], Handler],
     ) -> None:
         self.module, self.probe, self.target, self.device, self.dtype = module, probe, target, device, dtype
         self.samples = len(probe.keys)
         self.groups = min(GROUPS, self.samples)
-        tokens = 0 if probe.mask is None else probe.mask(0, 1).shape[1]
-        self.batches = batches(self.samples, self.groups, batch_size, tokens)
+        self.batches = batches
         # Apple's devices have no float64: the sums live on the CPU there
         self.sums_on = torch.device("cpu") if device.type == "mps" else device
         self.weights = Weights(module)
         self.unrecorded = False
         # a number of samples that differs from the batches' shows which rows do not grow with the batch
         few = min(3 if all(stop - start == 2 for _, start, stop in self.batches) else 2, self.samples)
-        self.survey = survey(module, self.weights, self.inputs(0, few))
+        self.survey = survey(module, self.weights, self.inputs(0, few), adapt)
         self.unrecorded = self.survey.unrecorded
         self.layers = layer_sums(self.survey, self.groups, self.sums_on)
         self.late: set[int] = set()
-        self.watch = Watch(self.weights, self._see)
+        self.watch = Watch(self.weights, self._see, adapt=adapt)
         self.replays: dict[str, tuple[int, Replay]] = {}
         self.group = self.depth = 0
         self.backward_pass = False

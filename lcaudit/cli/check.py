@@ -148,10 +148,8 @@ class _Draws(click.ParamType[int | str]):
     "Curvature",
     "--fisher",
     type=click.Choice(["expected", "empirical"]),
-    default="expected",
-    show_default=True,
     help="Whose labels the gradients' second moment averages over: the network's own predictions, which gives the "
-    "Fisher information, or the given labels, which does not.",
+    "Fisher information, or the given labels, which does not.  [default: expected]",
 )
 @option(
     "Curvature",
@@ -171,6 +169,15 @@ class _Draws(click.ParamType[int | str]):
     default=-100,
     show_default=True,
     help="Class index of pixels and tokens that do not count.",
+)
+@option(
+    "Curvature",
+    "--convention",
+    type=click.Choice(["kfac", "huang2020"]),
+    default="kfac",
+    show_default=True,
+    help="huang2020 measures as that paper's authors do: given labels, batch statistics, channels instead of patches. "
+    "Rules whose limits do not hold there are skipped.",
 )
 @option(
     "Verdict",

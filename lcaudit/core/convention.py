@@ -6,6 +6,18 @@ from collections.abc import Iterator
 
 from lcaudit.core.measurements import Settings
 
+_KFAC = (
+    'Convolutions: x runs over unfolded patches, the expectation over samples and positions (the "expand" setting); '
+    "Σ_g is summed over positions and averaged over samples. Grouped convolutions: one pair of factors per group, the "
+    "spectra taken together."
+)
+_HUANG2020 = (
+    "Convention huang2020, as in the code of Huang et al. 2020. Convolutions: x is the vector of channels at one pixel "
+    "of the input feature map (C × C, no patches, no padding), the expectation over samples and pixels; Σ_g is summed "
+    "over the pixels of the output, averaged over samples and multiplied by their number H·W. Grouped convolutions: "
+    "one pair of factors per group, the spectra taken together."
+)
+
 
 def convention_of(settings: Settings) -> tuple[str, ...]:
     """What the figures of a run with these ``settings`` mean, one paragraph each."""
@@ -16,11 +28,8 @@ def _paragraphs(settings: Settings) -> Iterator[str]:
     yield (
         "For a layer h = W x + b and g = ∂ℓ/∂h, with ℓ the loss of one sample: Σ_x = E[x xᵀ], uncentred; Σ_g = E[g gᵀ]."
     )
-    yield (
-        'Convolutions: x runs over unfolded patches, the expectation over samples and positions (the "expand" '
-        "setting); Σ_g is summed over positions and averaged over samples. Grouped convolutions: one pair of factors "
-        "per group, the spectra taken together."
-    )
+    theirs = settings.convention == "huang2020"
+    yield _HUANG2020 if theirs else _KFAC
     yield _task(settings)
     yield _fisher(settings)
     yield (
@@ -32,17 +41,34 @@ def _paragraphs(settings: Settings) -> Iterator[str]:
         "κ_p = λmax / λ_⌈p·r⌉, eigenvalues in descending order, over the r that lie above the numerical floor. Exact "
         "zeros (dead features, the softmax's own null direction) are counted as rank, never as κ."
     )
-    yield (
-        "Numerical floor: d · 2.2e-16 of λmax in float64; 1.2e-7 of λmax where products were formed in float32 (sums "
-        "and eigenvalues are always in float64)."
-    )
+    if theirs:
+        yield (
+            "Numerical floor: none but that of the eigenvalue routine, d · 2.2e-16 of λmax, so that κ_100 may be "
+            f"rounding (products in {settings.dtype}, sums and eigenvalues in float64)."
+        )
+    else:
+        yield (
+            "Numerical floor: d · 2.2e-16 of λmax in float64; 1.2e-7 of λmax where products were formed in float32 "
+            "(sums and eigenvalues are always in float64)."
+        )
     drawn = " Labels are drawn anew with each sample, so the noise of the draws is inside." if _drawn(settings) else ""
     yield (
         "Intervals aim at 95 % and rest on samples, never on patches: bias by cross-validated eigenvalues, width by a "
         f"grouped jackknife.{drawn} They hold for one layer at a time; a verdict needs the whole 99.9 % interval on "
         "one side."
     )
-    yield "Evaluation mode: running batch-norm statistics, no dropout; weights, modes and gradients left as found."
+    if theirs:
+        yield (
+            "Batch norms use the statistics of each batch, so every figure depends on the batch size: here at most "
+            f"{settings.batch_size} samples, and never more than a tenth of the probe. No dropout; weights, running "
+            "statistics, modes and gradients left as found."
+        )
+        yield (
+            "Limits are not shared between conventions: a rule whose limit was calibrated in the default one (kfac) "
+            "is skipped, and figures of the two must not be compared."
+        )
+    else:
+        yield "Evaluation mode: running batch-norm statistics, no dropout; weights, modes and gradients left as found."
 
 
 def _drawn(settings: Settings) -> bool:

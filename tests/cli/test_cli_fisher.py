@@ -160,7 +160,7 @@ def test_the_empirical_fisher_needs_labels(lcaudit: Run, kit, tmp_path: Path) ->
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.splitlines() == [
         "lcaudit: error[usage]: the empirical Fisher needs labels, and this probe has none",
-        "  hint: leave --fisher empirical out",
+        "  hint: leave --fisher empirical or --convention huang2020 out",
     ]
 
 
@@ -183,3 +183,36 @@ def test_the_function_takes_the_same_options(kit) -> None:
 def test_the_choices_are_the_tasks_there_are() -> None:
     (option,) = [one for one in COMMAND.params if one.name == "task"]
     assert set(option.type.choices) == {"auto", *tasks()}
+
+
+def test_the_convention_of_huang2020(lcaudit: Run, kit, tmp_path: Path) -> None:
+    ran = lcaudit(*kit.arguments, "--convention", "huang2020", "--batch-size", "20")
+    assert ran.code == 0, ran.err
+    found = report()
+    measured = found["measurements"]
+    settings = measured["settings"]
+    assert (settings["convention"], settings["fisher"], settings["mc_samples"]) == ("huang2020", "empirical", 0)
+    assert [(one["layer"]["inputs"], one["layer"]["positions"]) for one in measured["layers"]] == [(1, 64), (64, 1)]
+    assert measured["layers"][1]["input"]["floor"] < 1e-10 and set(gradients(found)) == {"empirical, given labels"}
+    text = told(found)
+    assert "C × C, no patches" in text and "depends on the batch size: here at most 20 samples" in text
+    assert "Evaluation mode" not in text and "empirical, with the given labels" in text
+    skipped = {one["rule"]: str(one) for one in found["checks"] if one["status"] == "skip"}
+    assert {"LC301", "LC401", "LC901"} <= set(skipped) and "LC101" not in skipped
+    assert "not calibrated for the convention huang2020" in skipped["LC301"]
+
+    lcaudit(*kit.arguments, "--convention", "kfac")
+    default = report()
+    assert "huang2020" not in told(default) and "Evaluation mode" in told(default)
+    assert "LC301" not in {one["rule"] for one in default["checks"] if "not calibrated" in str(one)}
+
+    unlabelled = tmp_path / "images.npy"
+    np.save(unlabelled, np.load(kit.folder / "right.npz")["images"])
+    for more, says in (
+        (["--fisher", "expected"], "whose authors take the given labels"),
+        (["--mc-samples", "4"], "but the empirical Fisher takes"),
+        (["--data", unlabelled], "the empirical Fisher needs labels"),
+    ):
+        ran = lcaudit(*kit.arguments, "--convention", "huang2020", *more)
+        assert ran.code == 2 and says in ran.err
+    assert lcaudit(*kit.arguments, "--convention", "paper").code == 2

@@ -44,14 +44,26 @@ class Fisher:
             )
 
 
-def fisher_of(kind: str, draws: int | str = 1) -> Fisher:
-    """The Fisher that a user asks for by words.
+#: Whose labels, by convention, where the user does not say.
+CONVENTIONS = {"kfac": "expected", "huang2020": "empirical"}
+
+
+def fisher_of(kind: str | None, draws: int | str = 1, convention: str = "kfac") -> Fisher:
+    """The Fisher that a user asks for by words; ``None`` for the convention's own.
 
     Raises:
-        UsageError: no such kind or number of draws, or draws for the empirical Fisher.
+        UsageError: no such kind, convention or number of draws, or one that does not go with another.
     """
+    if convention not in CONVENTIONS:
+        raise UsageError(f"unknown convention {display_name(convention)}, expected {' or '.join(CONVENTIONS)}")
+    kind = CONVENTIONS[convention] if kind is None else kind
     if kind not in ("expected", "empirical"):
         raise UsageError(f"unknown Fisher {display_name(kind)}, expected expected or empirical")
+    if convention == "huang2020" and kind != "empirical":
+        raise UsageError(
+            f"the {kind} Fisher with --convention huang2020, whose authors take the given labels",
+            "leave --fisher out, or --convention",
+        )
     if draws != "exact" and type(draws) is not int:
         raise UsageError(f"{display_name(draws)} label draws per sample, expected a whole number from 1, or exact")
     if kind == "empirical" and draws != 1:

@@ -51,7 +51,7 @@ def _paragraphs(settings: Settings) -> Iterator[str]:
             "Numerical floor: d · 2.2e-16 of λmax in float64; 1.2e-7 of λmax where products were formed in float32 "
             "(sums and eigenvalues are always in float64)."
         )
-    drawn = " Labels are drawn anew with each sample, so the noise of the draws is inside." if _drawn(settings) else ""
+    drawn = " Samples are left out with their draws, so the noise of the draws is inside." if _drawn(settings) else ""
     yield (
         "Intervals aim at 95 % and rest on samples, never on patches: bias by cross-validated eigenvalues, width by a "
         f"grouped jackknife.{drawn} They hold for one layer at a time; a verdict needs the whole 99.9 % interval on "

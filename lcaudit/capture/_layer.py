@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -63,10 +64,10 @@ class LayerSums:
             add_product(self.gradient[group], rows if keep is None else rows[..., keep])
 
     def gives(self, call: Call, classes: torch.Tensor) -> bool:
-        """Whether the layer's channels, in order, are the ``classes``: shaped like its output, each entry's class."""
+        """Whether the layer's channels, in order, are the ``classes``: like its output [1, …], each entry's class."""
         shape = self.found.shape
         wanted = torch.arange(shape.groups * shape.outputs, device=classes.device)
-        rows = torch.cat(list(self.handler.gradient_rows(call, classes)), dim=2)
+        rows = torch.cat(list(self.handler.gradient_rows(replace(call, inputs=call.inputs[:1]), classes)), dim=2)
         return bool((rows == wanted.view(shape.groups, shape.outputs, 1)).all())
 
     def see_closed_form(self, moment: torch.Tensor, group: int) -> None:

@@ -105,7 +105,8 @@ class Held:
         return self.objective.closed_form(self.outputs, self.labels, self.mask)
 
     def channels(self) -> torch.Tensor:
-        """Shaped like the outputs: the index of its class at every entry."""
-        rows = self.objective.layout.rows(self.outputs.detach())
-        classes = torch.arange(rows.shape[-1], device=rows.device)
-        return self.objective.layout.restore(classes.expand(rows.shape), self.outputs)
+        """Shaped like the outputs of one sample, [1, …]: the index of its class at every entry."""
+        one = self.outputs[:1]
+        rows = self.objective.layout.rows(one)
+        classes = torch.arange(rows.shape[-1], device=rows.device, dtype=torch.float32)
+        return self.objective.layout.restore(classes.expand(rows.shape), one)

@@ -108,7 +108,8 @@ class _Draws(click.ParamType[int | str]):
     type=click.IntRange(min=1),
     default=50,
     show_default=True,
-    help="Samples per pass; smaller needs less memory and changes nothing but rounding.",
+    help="Samples per pass; smaller needs less memory and changes nothing but rounding (except with --convention "
+    "huang2020, whose batch statistics it sets).",
 )
 @option(
     "Measurement",

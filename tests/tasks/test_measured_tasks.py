@@ -189,6 +189,14 @@ def test_a_head_in_groups_has_a_closed_form_for_each():
     assert labels_of(found) == {"0": CLOSED}
 
 
+def test_a_transposed_convolution_gives_outputs_by_patches():
+    """Its rows are the input's pixels and their gradients patches of the output's: no closed form by class."""
+    torch.manual_seed(9)
+    model, inputs = nn.Sequential(nn.ConvTranspose2d(2, 3, 2, stride=2)).double(), normal(4, 2, 2, 2)
+    found = run(model, inputs, torch.randint(0, 3, (4, 4, 4)), fisher=Fisher(draws="exact"))
+    assert labels_of(found) == {"0": "expected, exact over classes"} and found.layers[0].layer.is_head
+
+
 def test_what_a_run_cannot_do_is_one_error():
     torch.manual_seed(7)
     model, inputs = mlp(4, 5, 3), normal(20, 4)

@@ -13,12 +13,12 @@ from pathlib import Path
 from types import ModuleType
 
 from lcaudit import architectures, capture, checkpoints, fixes, probes, rules, spectra
-from lcaudit.core.convention import CONVENTION
+from lcaudit.core.convention import convention_of
 from lcaudit.core.gate import FailOn, gate
 from lcaudit.core.machine import DTYPES, choose_device, environment
 from lcaudit.core.measurements import LayerSpectra, Measurements, Settings
 from lcaudit.core.outcomes import Report, Rule, Run
-from lcaudit.core.types import Moments
+from lcaudit.core.types import Moments, Settled
 
 SCHEMA_VERSION = "1.0"
 
@@ -37,6 +37,11 @@ def audit(
     seed: int = 0,
     dtype: str = "float32",
     device: str = "auto",
+    fisher: str | None = None,
+    mc_samples: int | str = 1,
+    task: str = "auto",
+    ignore_index: int = -100,
+    convention: str = "kfac",
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
     fail_on: FailOn = "error",
@@ -48,30 +53,41 @@ def audit(
     Args:
         model: a file or folder of weights. data: name of a data set, or a path (see ``lcaudit check --help``).
         samples: how many of the probe's samples; ``None`` for all, at most 5,000.
+        fisher: ``expected``, labels drawn from the network's own predictive distribution, or ``empirical``,
+            the given labels; ``None`` for the convention's own.
+        mc_samples: draws per sample, or ``exact`` for the whole expectation.
+        task: ``classification``, ``binary``, ``regression``, or ``auto`` for the one that outputs and labels
+            speak for. ignore_index: class index of positions that do not count.
+        convention: ``kfac``, or ``huang2020`` for that paper's authors' own, in which few rules have limits.
         select, ignore: rule codes, prefixes or names. progress: called with (stage, done, total).
 
     Raises:
         AuditError: there is no verdict; the message says what was seen and what to do.
 
-    Cost: about two forward and backward passes over the probe, and the eigenvalues.
+    Cost: about two forward and backward passes over the probe, one more backward pass for each further
+        draw, and the eigenvalues.
     """
+    whose = capture.fisher_of(fisher, mc_samples, convention)
     chosen, started, clock = rules.select(select, ignore), datetime.now(UTC), _Clock()
     on = choose_device(device, dtype)
     with clock("open"):
         checkpoint = checkpoints.open_checkpoint(Path(model))
         network = architectures.resolve(checkpoint, arch)
         probe = probes.open_probe(
-            data, network, root=data_root, split=split, samples=samples, seed=seed, mean=mean, std=std
-        )
+            data, network, root=data_root, split=split, samples=samples, seed=seed, mean=mean, std=std,
+            task=task, ignore_index=ignore_index,
+        )  # fmt: skip
     moments = None
     if not checkpoint.non_finite:  # nothing can be measured through weights that are not numbers
         with clock("measure"):
             moments = capture.measure(
                 network, probe, device=on, dtype=DTYPES[dtype], batch_size=batch_size, seed=seed,
+                task=task, ignore_index=ignore_index, fisher=whose, convention=convention,
                 progress=lambda done, total: progress("measuring samples", done, total),
             )  # fmt: skip
     with clock("analyse"):
-        layers = _analyse(moments, dtype == "float32", progress) if moments else ()
+        layers = _analyse(moments, dtype == "float32" and convention == "kfac", progress) if moments else ()
+    settled = moments.task if moments else Settled(task)
     measured = Measurements(
         checkpoint=checkpoint.record,
         network=network.record,
@@ -81,7 +97,20 @@ def audit(
         batch_norms=moments.batch_norms if moments else (),
         not_audited=moments.not_audited if moments else (),
         non_finite=checkpoint.non_finite,
-        settings=Settings(seed, probe.record.samples, batch_size, dtype, on.type),
+        settings=Settings(
+            seed=seed,
+            samples=probe.record.samples,
+            batch_size=batch_size,
+            dtype=dtype,
+            device=on.type,
+            fisher=whose.kind,
+            mc_samples=whose.draws if whose.kind == "expected" else 0,
+            task=settled.name,
+            task_evidence=settled.evidence,
+            loss=settled.loss,
+            ignore_index=ignore_index,
+            convention=convention,
+        ),
         environment=environment(on),
         tensors=len(checkpoint.tensors),
     )
@@ -102,7 +131,7 @@ def judge(
         findings=findings,
         checks=checks,
         rules=tuple(rules.record(rule) for rule in chosen),
-        convention=CONVENTION,
+        convention=convention_of(measured.settings),
         measurements=measured,
     )
 

@@ -1,5 +1,6 @@
 """The measuring stage: one forward and backward run over the probe, moments of every layer."""
 
 from lcaudit.capture.run import measure
+from lcaudit.capture.tasks import Fisher, fisher_of
 
-__all__ = ["measure"]
+__all__ = ["Fisher", "fisher_of", "measure"]

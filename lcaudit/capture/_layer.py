@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,9 +12,6 @@ from lcaudit.capture.handlers._base import Accumulator, Call, Shape, add_product
 from lcaudit.core.measurements import LayerRecord
 from lcaudit.core.types import LayerMoments
 
-#: Label of Σ_g by how the labels' expectation was taken.
-CLOSED_FORM = "expected, closed form"
-ONE_DRAW = "expected, one draw per sample"
 #: Bytes of group sums that may be held; the widest layers get fewer groups beyond it.
 GROUP_MEMORY = 4 * 2**30
 UNEVEN = "its rows do not grow with the batch, so that gradients of single samples cannot be told apart"
@@ -30,7 +28,6 @@ class LayerSums:
         if not self.refused and (self.per_sample == 0 or found.rows % samples):
             self.refused = UNEVEN
         self.rows = 0
-        self.label = ONE_DRAW
         self.gradient_calls = 0
         self.inputs: Accumulator | None = None
         self.gradient = torch.zeros(0)
@@ -66,14 +63,23 @@ class LayerSums:
         for rows in self.handler.gradient_rows(call, gradient.detach()):
             add_product(self.gradient[group], rows if keep is None else rows[..., keep])
 
-    def see_probabilities(self, probabilities: torch.Tensor, group: int) -> None:
-        """At the network's output: Σ_g in closed form, diag(p) − p pᵀ (float64 [b, C])."""
-        self.label = CLOSED_FORM
-        self.gradient_calls += 1
-        self.gradient[group, 0] += torch.diag(probabilities.sum(0)) - probabilities.T @ probabilities
+    def gives(self, call: Call, classes: torch.Tensor) -> bool:
+        """Whether the layer's channels, in order, are the ``classes``: like its output [1, …], each entry's class."""
+        shape = self.found.shape
+        wanted = torch.arange(shape.groups * shape.outputs, device=classes.device)
+        rows = torch.cat(list(self.handler.gradient_rows(replace(call, inputs=call.inputs[:1]), classes)), dim=2)
+        return bool((rows == wanted.view(shape.groups, shape.outputs, 1)).all())
 
-    def finish(self, samples: torch.Tensor, parameters: int, is_head: bool) -> LayerMoments | None:
-        """The moments, or ``None`` with ``refused`` set. ``samples``: int64 [groups]."""
+    def see_closed_form(self, moment: torch.Tensor, group: int) -> None:
+        """At the network's output: Σ g gᵀ over rows without a backward pass, float64 [C, C]."""
+        self.gradient_calls += 1
+        side = self.found.shape.outputs
+        for k, block in enumerate(self.gradient[group]):
+            here = slice(k * side, (k + 1) * side)
+            block += moment[here, here]
+
+    def finish(self, samples: torch.Tensor, parameters: int, is_head: bool, label: str) -> LayerMoments | None:
+        """The moments, or ``None`` with ``refused`` set. ``samples``: int64 [groups]; ``label``: of Σ_g."""
         if not self.refused and self.gradient_calls == 0:
             self.refused = "its output does not reach the loss"
         if self.refused or self.inputs is None:
@@ -101,7 +107,7 @@ class LayerSums:
             through=found.through,
             is_head=is_head,
         )
-        return LayerMoments(record, inputs, gradient, self.label, samples, found.norm)
+        return LayerMoments(record, inputs, gradient, label, samples, found.norm)
 
 
 def layer_sums(survey: Survey, groups: int, device: torch.device) -> dict[Any, LayerSums]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -81,26 +82,31 @@ class Survey:
     aside: dict[int, str]
 
 
-def survey(module: torch.nn.Module, weights: Weights, inputs: torch.Tensor) -> Survey:
+def survey(
+    module: torch.nn.Module,
+    weights: Weights,
+    inputs: torch.Tensor,
+    adapt: Callable[[Handler], Handler] = lambda handler: handler,
+) -> Survey:
     """Look at one forward pass; twice, and backward, where parts of it are only recorded when recomputed.
 
     Cost: one forward pass over ``inputs``.
     """
-    look = _Look(weights)
+    look = _Look(weights, adapt)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="None of the inputs have requires_grad")  # they will, below
         look.run(module, inputs)
     if look.unrecorded and inputs.is_floating_point():
-        look = _Look(weights)
+        look = _Look(weights, adapt)
         look.run(module, inputs.detach().requires_grad_(True))
     look.settle()
     return Survey(look.found, look.unrecorded, len(inputs), look.aside)
 
 
 class _Look:
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: Weights, adapt: Callable[[Handler], Handler]) -> None:
         self.weights = weights
-        self.watch = Watch(weights, self._see, self._see_aside)
+        self.watch = Watch(weights, self._see, self._see_aside, adapt)
         self.found: dict[Any, Found] = {}
         self.aside: dict[int, str] = {}
         self.leaves: set[int] = set()

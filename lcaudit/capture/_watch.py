@@ -45,6 +45,7 @@ class Watch(TorchFunctionMode):
 
     Attributes:
         aside: called with (parameter's id, name of the function) where a weight enters any other computation.
+        adapt: a layer kind → what another convention makes of it.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Watch(TorchFunctionMode):
         weights: Weights,
         see: Callable[[Use, torch.Tensor], torch.Tensor],
         aside: Callable[[int, str], None] | None = None,
+        adapt: Callable[[Handler], Handler] = lambda handler: handler,
     ) -> None:
         super().__init__()
         self.weights, self.see, self.aside = weights, see, aside
@@ -59,7 +61,7 @@ class Watch(TorchFunctionMode):
         self.known: dict[Any, list[tuple[str, Handler]]] = {}
         for kind, handler in handlers().items():
             for function in handler.functions:
-                self.known.setdefault(function, []).append((kind, handler))
+                self.known.setdefault(function, []).append((kind, adapt(handler)))
         for found in self.known.values():  # kinds that ask for a certain owner come before the others
             found.sort(key=lambda pair: pair[1].owner is torch.nn.Module)
         self.attending = 0

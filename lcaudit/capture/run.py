@@ -19,21 +19,24 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from lcaudit.capture._as_found import as_found
 from lcaudit.capture._batches import batches, edges
 from lcaudit.capture._forward import forward
+from lcaudit.capture._huang2020 import batch_statistics, channels_only
 from lcaudit.capture._layer import LayerSums, layer_sums
 from lcaudit.capture._rows import kept
 from lcaudit.capture._survey import survey
+from lcaudit.capture._target import Held, Target
 from lcaudit.capture._watch import Use, Watch
 from lcaudit.capture._weights import Block, Weights
 from lcaudit.capture.batch_norm import Replay
 from lcaudit.capture.coverage import not_audited
-from lcaudit.capture.fit import Fit
-from lcaudit.capture.handlers._base import Call
-from lcaudit.capture.labels import draw, uniforms
+from lcaudit.capture.handlers._base import Call, Handler
+from lcaudit.capture.tasks import AUTO, CLOSED_FORM, Fisher
 from lcaudit.core.errors import UnknownArchitecture
 from lcaudit.core.types import LayerMoments, Moments, Network, Probe
 
 #: Groups of samples kept apart for intervals; ten is where the grouped jackknife's coverage settles.
 GROUPS = 10
+#: The default: one draw per sample from the network's own predictive distribution.
+EXPECTED = Fisher()
 
 
 def measure(
@@ -44,6 +47,10 @@ def measure(
     dtype: torch.dtype,
     batch_size: int,
     seed: int,
+    task: str = AUTO,
+    ignore_index: int = -100,
+    fisher: Fisher = EXPECTED,
+    convention: str = "kfac",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Moments:
     """Run the probe through the network once and return every layer's moments.
@@ -51,57 +58,78 @@ def measure(
     The module is handed back exactly as it came: weights, buffers, gradients, device, type, modes, flags.
 
     Args:
-        batch_size: samples per pass; never changes a number beyond rounding.
+        batch_size: samples per pass; never changes a number beyond rounding, but under ``huang2020``.
         seed: of the label draws. progress: called with (samples done, samples in all).
+        task, ignore_index: see :func:`lcaudit.capture.tasks.settle`. fisher: whose labels Σ_g averages over.
+        convention: ``kfac``, or ``huang2020`` (see :mod:`lcaudit.capture._huang2020`).
 
     Raises:
-        UnknownArchitecture: the network does not return [batch, classes].
+        UnknownArchitecture: the network does not return one tensor, samples first.
+        UsageError: no task, or several, fit outputs and labels; a Fisher that this probe does not allow.
+        ProbeUnavailable: labels that the task cannot take.
 
-    Cost: about two plain forward and backward passes; memory of one pass plus
-        10 · Σ d_in² · 8 bytes, whatever the number of samples.
+    Cost: about two plain forward and backward passes, and a backward pass more for each further draw;
+        memory of one pass plus 10 · Σ d_in² · 8 bytes, whatever the number of samples.
     """
-    with as_found(network.module, device, dtype) as module:
-        run = _Run(module, probe, device, dtype, batch_size)
-        uniform = uniforms(probe.keys, seed)
+    target = Target(probe, task, network.record.classes, ignore_index, fisher, seed)
+    with as_found(network.module, device, dtype) as module, ExitStack() as stack:
+        planned = plan(probe, batch_size)
+        theirs = convention == "huang2020"
+        assert not theirs or fisher.kind == "empirical", "their labels are the given ones"
+        if theirs:
+            stack.enter_context(batch_statistics(module, planned))
+        run = _Run(module, probe, target, device, dtype, planned, channels_only if theirs else lambda kind: kind)
         with run.hooks():
             for group, start, stop in run.batches:
-                labels = None if probe.labels is None else torch.from_numpy(probe.labels[start:stop]).to(device)
                 run.mask = None if probe.mask is None else probe.mask(start, stop).to(device)
-                run.step(run.inputs(start, stop), labels, uniform[start:stop].to(device), group)
+                run.step(start, stop, group)
                 progress(stop, len(probe.keys))
         return run.finish()
+
+
+def plan(probe: Probe, batch_size: int) -> list[tuple[int, int, int]]:
+    """(group, start, stop) of every batch."""
+    samples = len(probe.keys)
+    return batches(samples, min(GROUPS, samples), batch_size, 0 if probe.mask is None else probe.mask(0, 1).shape[1])
 
 
 class _Run:
     """State of one run: the sums of every layer, and the watch that feeds them."""
 
     def __init__(
-        self, module: torch.nn.Module, probe: Probe, device: torch.device, dtype: torch.dtype, batch_size: int
+        self,
+        module: torch.nn.Module,
+        probe: Probe,
+        target: Target,
+        device: torch.device,
+        dtype: torch.dtype,
+        batches: list[tuple[int, int, int]],
+        adapt: Callable[[Handler], Handler],
     ) -> None:
-        self.module, self.probe, self.device, self.dtype = module, probe, device, dtype
+        self.module, self.probe, self.target, self.device, self.dtype = module, probe, target, device, dtype
         self.samples = len(probe.keys)
         self.groups = min(GROUPS, self.samples)
-        tokens = 0 if probe.mask is None else probe.mask(0, 1).shape[1]
-        self.batches = batches(self.samples, self.groups, batch_size, tokens)
+        self.batches = batches
         # Apple's devices have no float64: the sums live on the CPU there
         self.sums_on = torch.device("cpu") if device.type == "mps" else device
         self.weights = Weights(module)
         self.unrecorded = False
         # a number of samples that differs from the batches' shows which rows do not grow with the batch
         few = min(3 if all(stop - start == 2 for _, start, stop in self.batches) else 2, self.samples)
-        self.survey = survey(module, self.weights, self.inputs(0, few))
+        self.survey = survey(module, self.weights, self.inputs(0, few), adapt)
         self.unrecorded = self.survey.unrecorded
         self.layers = layer_sums(self.survey, self.groups, self.sums_on)
         self.late: set[int] = set()
-        self.watch = Watch(self.weights, self._see)
+        self.watch = Watch(self.weights, self._see, adapt=adapt)
         self.replays: dict[str, tuple[int, Replay]] = {}
-        self.fit = Fit()
         self.group = self.depth = 0
         self.backward_pass = False
         self.mask: torch.Tensor | None = None
         self.leaves: list[torch.Tensor] = []
-        self.last: tuple[LayerSums, torch.Tensor] | None = None
+        self.last: tuple[LayerSums, Call, torch.Tensor] | None = None
+        #: the layer that gives the outputs; the same where its Σ_g is taken in closed form
         self.head: LayerSums | None = None
+        self.closed: LayerSums | None = None
 
     def inputs(self, start: int, stop: int) -> torch.Tensor:
         """Samples as the network takes them; token indices stay whole numbers."""
@@ -140,7 +168,7 @@ class _Run:
             if not layer.refused:
                 shape = replace(call, inputs=torch.empty_like(call.inputs, device="meta"))
                 output.register_hook(lambda gradient: self._see_gradient(layer, shape, gradient, group, keep))
-        self.last = (layer, output)
+        self.last = (layer, call, output)
         return output
 
     def _keep(self, layer: LayerSums, use: Use) -> torch.Tensor | None:
@@ -160,7 +188,7 @@ class _Run:
     def _see_gradient(
         self, layer: LayerSums, call: Call, gradient: torch.Tensor, group: int, keep: torch.Tensor | None
     ) -> None:
-        if layer is not self.head and not layer.refused:
+        if layer is not self.closed and not layer.refused:
             layer.see_gradient(call, gradient, group, keep)
 
     def _batch_norm_hook(self, name: str, part: _BatchNorm) -> Callable[..., None]:
@@ -173,35 +201,52 @@ class _Run:
 
         return hook
 
-    def step(self, inputs: torch.Tensor, labels: torch.Tensor | None, uniform: torch.Tensor, group: int) -> None:
+    def step(self, start: int, stop: int, group: int) -> None:
         """One batch, forward and backward."""
-        self.group, self.depth, self.leaves, self.last, self.head = group, 0, [], None, None
+        inputs = self.inputs(start, stop)
+        self.group, self.depth, self.leaves, self.last, self.head, self.closed = group, 0, [], None, None, None
         with self.watch:
-            logits = forward(self.module, inputs)
-        if not isinstance(logits, torch.Tensor) or logits.dim() != 2 or logits.shape[0] != inputs.shape[0]:
+            outputs = forward(self.module, inputs)
+        if not isinstance(outputs, torch.Tensor) or outputs.shape[:1] != inputs.shape[:1]:
             seen = (
-                f"a tensor {list(logits.shape)}" if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
+                f"a tensor {list(outputs.shape)}"
+                if isinstance(outputs, torch.Tensor)
+                else f"a {type(outputs).__name__}"
             )
-            raise UnknownArchitecture(f"the network returned {seen}, expected logits [batch, classes]")
+            raise UnknownArchitecture(f"the network returned {seen}, expected one tensor of outputs, [batch, …]")
         for layer in self.layers.values():
             layer.close_pass(len(inputs))
-        self.fit.add(logits.detach(), labels)
-        if self.last and self.last[1] is logits and not self.last[0].refused and self.last[0].found.uses == 1:
-            self.head = self.last[0]
-            probabilities = logits.detach().to(self.sums_on).double().softmax(-1)
-            self.head.see_probabilities(probabilities, group * self.head.groups // self.groups)
-        if logits.requires_grad:
-            drawn = draw(logits.detach(), uniform)
-            drawn = drawn.clamp_max(logits.shape[1] - 1)  # logits that are not a number have no draw
-            self._backward(torch.nn.functional.cross_entropy(logits, drawn, reduction="sum"))
+        held = self.target.batch(outputs.detach(), start, stop, self.mask)
+        self._see_head(outputs, held)
+        if outputs.requires_grad:
+            self._backward(outputs, held)
 
-    def _backward(self, loss: torch.Tensor) -> None:
-        """Gradients of every layer's output; parameters are frozen and get none."""
+    def _see_head(self, outputs: torch.Tensor, held: Held) -> None:
+        """The layer that gives the outputs, and its Σ_g in closed form where its channels are the classes."""
+        if not self.last or self.last[2] is not outputs or self.last[0].refused or self.last[0].found.uses > 1:
+            return
+        self.head, call, _ = self.last
+        moment = held.closed_form()
+        if moment is not None and self.head.gives(call, held.channels()):
+            self.closed = self.head
+            self.head.see_closed_form(moment, self.group * self.head.groups // self.groups)
+
+    def _backward(self, outputs: torch.Tensor, held: Held) -> None:
+        """Gradients of every layer's output, once for each pass; parameters are frozen and get none."""
         self.backward_pass = True
+        passes = held.passes
         try:
-            with self.watch:
-                # a reentrant checkpoint refuses to run backward towards given tensors only
-                torch.autograd.backward(loss, inputs=None if self.unrecorded else self.leaves)
+            for done, gradient in enumerate(held.gradients(), 1):
+                with self.watch:
+                    # a reentrant checkpoint refuses to run backward towards given tensors only
+                    torch.autograd.backward(
+                        outputs,
+                        gradient,
+                        retain_graph=done < passes,
+                        inputs=None if self.unrecorded else self.leaves,
+                    )
+                for leaf in self.leaves:
+                    leaf.grad = None
         finally:
             self.backward_pass = False
             for leaf in self.leaves:
@@ -210,6 +255,7 @@ class _Run:
     def finish(self) -> Moments:
         """Close the sums."""
         sizes = np.diff(edges(self.samples, self.groups))
+        fit, task = self.target.finish()
         reasons: dict[int, str] = dict.fromkeys(self.late, "it runs for some samples only")
         finished: list[LayerMoments] = []
         audited: set[Block] = set()
@@ -218,7 +264,8 @@ class _Run:
             for group, size in enumerate(sizes):
                 counts[group * layer.groups // self.groups] += int(size)
             own = layer.found.blocks - audited
-            moments = layer.finish(counts, sum(size for _, _, size in own), layer is self.head)
+            label = CLOSED_FORM if layer is self.closed else self.target.label
+            moments = layer.finish(counts, sum(size for _, _, size in own), layer is self.head, label)
             if moments:
                 finished.append(moments)
                 audited |= own
@@ -231,6 +278,7 @@ class _Run:
             )
             if self.groups > 1
             else (),
-            fit=self.fit.finish(),
+            fit=fit,
+            task=task,
             not_audited=not_audited(self.module, reasons, self.survey.aside, audited),
         )

@@ -35,6 +35,22 @@ def _codes(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...
     return tuple(code.strip() for given in value for code in given.split(",") if code.strip())
 
 
+class _Draws(click.ParamType[int | str]):
+    name = "N|exact"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """A whole number from 1, or ``exact``."""
+        if value == "exact":
+            return "exact"
+        try:
+            number = int(value)
+        except ValueError:
+            number = 0
+        if number < 1:
+            self.fail(f"{display_name(value)!r}: expected a whole number from 1, or exact", param, ctx)
+        return number
+
+
 @click.command(
     name="check",
     cls=Command,
@@ -92,7 +108,8 @@ def _codes(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...
     type=click.IntRange(min=1),
     default=50,
     show_default=True,
-    help="Samples per pass; smaller needs less memory and changes nothing but rounding.",
+    help="Samples per pass; smaller needs less memory and changes nothing but rounding (except with --convention "
+    "huang2020, whose batch statistics it sets).",
 )
 @option(
     "Measurement",
@@ -118,6 +135,50 @@ def _codes(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...
     default="auto",
     show_default=True,
     help="Where the passes run.",
+)
+@option(
+    "Curvature",
+    "--task",
+    type=click.Choice(["auto", "classification", "binary", "regression"]),
+    default="auto",
+    show_default=True,
+    help="What the outputs stand for: scores of classes, of independent yes-or-no labels, or real values. auto takes "
+    "the one that outputs and labels speak for.",
+)
+@option(
+    "Curvature",
+    "--fisher",
+    type=click.Choice(["expected", "empirical"]),
+    help="Whose labels the gradients' second moment averages over: the network's own predictions, which gives the "
+    "Fisher information, or the given labels, which does not.  [default: expected]",
+)
+@option(
+    "Curvature",
+    "--mc-samples",
+    type=_Draws(),
+    metavar="N|exact",
+    default=1,
+    show_default=True,
+    help="Labels drawn for each sample, one backward pass each; exact: the whole expectation, a pass for each class "
+    "but one.",
+)
+@option(
+    "Curvature",
+    "--ignore-index",
+    type=int,
+    metavar="N",
+    default=-100,
+    show_default=True,
+    help="Class index of pixels and tokens that do not count.",
+)
+@option(
+    "Curvature",
+    "--convention",
+    type=click.Choice(["kfac", "huang2020"]),
+    default="kfac",
+    show_default=True,
+    help="huang2020 measures as that paper's authors do: given labels, batch statistics, channels instead of patches. "
+    "Rules whose limits do not hold there are skipped.",
 )
 @option(
     "Verdict",

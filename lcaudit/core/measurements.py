@@ -134,12 +134,12 @@ class ProbeRecord:
 
 @dataclass(frozen=True, slots=True)
 class ProbeFit:
-    """How well the network does on the probe. ``None`` where labels are missing.
+    """How well the network does on the probe, per prediction. ``None`` where labels are missing.
 
     Attributes:
-        error: share of wrong predictions (top-1), with a Wilson interval.
-        loss: mean cross-entropy in nats against the given labels.
-        chance: error of the best constant guess on these labels.
+        error: share of wrong predictions (top-1), with a Wilson interval; ``None`` in regression.
+        loss: mean of −log p in nats at the given labels, without constants.
+        chance: error of the best constant guess on these labels; ``None`` in regression.
         entropy: mean entropy of the predictive distribution in nats; needs no labels.
     """
 
@@ -235,7 +235,8 @@ class LayerSpectra:
         mean_energy: μᵀμ / tr Σ_x, the share of the input's energy that is its mean.
         what_if: by change.
         weight_norm: Frobenius norm ‖W‖; ``scaled_curvature``: λmax(F)·‖W‖², free of W's scale.
-        gradient_label: how Σ_g's labels were taken: ``expected, closed form`` or ``expected, one draw``.
+        gradient_label: how Σ_g's labels were taken: e.g. ``expected, closed form``, ``expected, one draw per
+            sample`` or ``empirical, given labels``.
         enough_samples: smallest number of samples for which κ of Σ_x is judged (4 rows per dimension).
     """
 
@@ -293,7 +294,15 @@ class NonFinite:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the user asked for, after defaults."""
+    """What the user asked for, after defaults.
+
+    Attributes:
+        fisher: whose labels Σ_g averages over: ``expected``, the network's own, or ``empirical``, the given ones.
+        mc_samples: label draws per sample, ``exact`` for the whole expectation; 0 where labels are given.
+        task: the one asked for, or the one that ``auto`` settled on. task_evidence: what in the data speaks for
+            it. loss: its ℓ of one sample, in words. ignore_index: class index that does not count.
+        convention: ``kfac``, or ``huang2020`` for that paper's authors' own.
+    """
 
     seed: int
     samples: int
@@ -301,6 +310,11 @@ class Settings:
     dtype: str
     device: str
     fisher: str = "expected"
+    mc_samples: int | str = 1
+    task: str = "classification"
+    task_evidence: str = ""
+    loss: str = ""
+    ignore_index: int = -100
     convention: str = "kfac"
 
 

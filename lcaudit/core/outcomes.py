@@ -174,6 +174,7 @@ class Rule:
             the contract tests run them.
         casts_doubt: while this rule has a finding, the other figures describe something else than the
             user means; it is told first.
+        conventions: under which the limit holds; limits are never shared between conventions.
     """
 
     code: str
@@ -189,6 +190,7 @@ class Rule:
     quiet: Callable[[], Measurements]
     skips: Callable[[], Measurements]
     casts_doubt: bool = False
+    conventions: tuple[str, ...] = ("kfac",)
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,8 @@ class Probe:
 
     Attributes:
         batch: positions in order of use → float32 tensor, normalised; reads lazily where it can.
-        labels: int64 [samples] in order of use, or ``None``.
+        labels: in order of use, samples first: int64 class indices [samples] or one for each position, or
+            float64 values; ``None`` where there are none.
         keys: int64 [samples], the index of each sample in its data set: seeds its label draw.
         mask: positions in order of use → bool [b, T], true where a token is real; ``None`` if nothing is padded.
     """
@@ -139,11 +140,21 @@ class LayerMoments:
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """The task that outputs and labels settled: its name, what speaks for it, and its ℓ of one sample in words."""
+
+    name: str
+    evidence: str = ""
+    loss: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Moments:
     """The result of one measuring run."""
 
     layers: tuple[LayerMoments, ...]
     batch_norms: tuple[BatchNormReplay, ...]
     fit: ProbeFit
+    task: Settled
     not_audited: tuple[NotAudited, ...]
     notes: tuple[str, ...] = ()

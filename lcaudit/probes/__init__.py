@@ -14,8 +14,8 @@ import numpy as np
 from lcaudit.core.errors import ProbeUnavailable
 from lcaudit.core.measurements import ProbeRecord
 from lcaudit.core.text import display_name, one_line
-from lcaudit.probes._arrays import check_classes
 from lcaudit.probes._contract import Pixels, Samples
+from lcaudit.probes._labels import check_labels
 from lcaudit.probes._layout import Layout, fit
 from lcaudit.probes._resolve import datasets, find, recognise
 from lcaudit.probes._scale import normalisation, scaling
@@ -37,6 +37,8 @@ def open_probe(
     seed: int,
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
+    task: str = "auto",
+    ignore_index: int = -100,
 ) -> Probe:
     """Open the data, choose samples and prepare them for ``network``.
 
@@ -49,6 +51,7 @@ def open_probe(
         samples: how many to use; ``None`` for all, at most 5000.
         seed: of the permutation that chooses and orders them.
         mean, std: per channel, on inputs in [0, 1]; both or neither; one value or one for each channel.
+        task: what the labels are for, as far as the user says. ignore_index: label that does not count.
 
     Returns:
         A probe whose ``batch`` converts only the samples asked for.
@@ -64,7 +67,7 @@ def open_probe(
     if found.labels is not None:
         if classes and path is not None and path.is_dir() and not dataset:
             _check_folders(found, classes)
-        check_classes(found.labels, classes, found.source)
+        check_labels(found.labels, classes, found.source, task, ignore_index)
     positions, order = choose(found.count, samples, seed)
     pixels = found.pixels(positions, network.record.input_shape)
     recognised = f"data set {dataset} by name" if path is None else "".join(notes)

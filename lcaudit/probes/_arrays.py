@@ -60,7 +60,7 @@ def samples(
     """Check arrays that were read, and wrap them. ``split``: what the file says; ``asked``: ``--split``.
 
     Raises:
-        ProbeUnavailable: NaN or infinite pixels, or labels that are no class numbers.
+        ProbeUnavailable: NaN or infinite pixels, or labels that are no numbers, one or more for each sample.
         UsageError: file and ``--split`` contradict each other.
     """
     if images.ndim < 2 or not images.size:
@@ -73,7 +73,9 @@ def samples(
     digest = hashlib.sha256(f"{images.dtype.newbyteorder('<').str} {images.shape}\n".encode())
     for block in _blocks(images):
         digest.update(np.ascontiguousarray(block, block.dtype.newbyteorder("<")).reshape(-1).view(np.uint8))
-    digest.update(b"unlabelled" if checked is None else checked.astype("<i8").tobytes())
+    if checked is not None and (checked.ndim > 1 or checked.dtype.kind == "f"):
+        digest.update(f"{checked.dtype.newbyteorder('<').str} {checked.shape}\n".encode())
+    digest.update(b"unlabelled" if checked is None else checked.astype(checked.dtype.newbyteorder("<")).tobytes())
 
     def pixels(positions: np.ndarray, wanted: tuple[int, ...]) -> Pixels:
         return Pixels(positions, images.shape[1:], axes, images.__getitem__, images.dtype.kind, low, high, whole)
@@ -129,34 +131,18 @@ def _range(images: np.ndarray, name: str) -> tuple[float, float, bool]:
 
 def _labels(labels: np.ndarray, count: int, name: str) -> np.ndarray:
     shown = display_name(name)
+    if labels.ndim < 1 or labels.dtype.kind not in "iubf":
+        raise ProbeUnavailable(
+            f"{shown}: labels are {labels.dtype}, shape {labels.shape}; expected numbers, samples first",
+            "save one integer class number for each sample",
+        )
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]  # keras stores a column
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        what = "one row for each sample (one-hot?)" if labels.ndim == 2 else f"shape {labels.shape}"
-        raise ProbeUnavailable(
-            f"{shown}: labels are {labels.dtype}, {what}; expected one integer class number for each sample",
-            "save labels.argmax(1) if they are one-hot, or labels.astype('int64')",
-        )
     if len(labels) != count:
         raise ProbeUnavailable(f"{shown}: {len(labels)} labels for {count} images", "save one label for each image")
     if labels.dtype == np.uint64 and labels.size and labels.max() > np.iinfo(np.int64).max:
         raise ProbeUnavailable(f"{shown}: label {labels.max()} is no class number", "save class numbers from 0")
-    return labels.astype(np.int64)
-
-
-def check_classes(labels: np.ndarray, classes: int, name: str) -> None:
-    """Labels must lie in 0 … classes − 1; where ``classes`` is 0, unknown, they must not be negative.
-
-    Raises:
-        ProbeUnavailable: naming the first label that does not.
-    """
-    wrong = np.flatnonzero((labels < 0) | ((labels >= classes) & (classes > 0)))
-    if len(wrong):
-        expected = f"the network's classes are 0 to {classes - 1}" if classes else "classes are numbered from 0"
-        raise ProbeUnavailable(
-            f"{display_name(name)}: label {labels[wrong[0]]} at index {wrong[0]}, {expected}",
-            "pass the data set that the network was trained for",
-        )
+    return labels.astype(np.float64 if labels.dtype.kind == "f" else np.int64)
 
 
 Reader = Callable[[str], np.ndarray]

@@ -50,7 +50,7 @@ class Samples:
     Attributes:
         source: base name of the file or folder that was read.
         count: samples available.
-        labels: int64 [count], or ``None``.
+        labels: int64 or float64, [count] or [count, …], or ``None``.
         classes: names of the classes, empty if unknown.
         split: what file or folder says, or ``unknown``.
         sha256: of the content, independent of the container.

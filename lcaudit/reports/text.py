@@ -97,7 +97,7 @@ def _fit(report: Report) -> Iterator[str]:
         yield f"error {numbers.spoken(replace(fit.error, unit='share'))}{beside}"
     if fit.loss is not None:
         yield f"loss {numbers.spoken(fit.loss)}"
-    if fit.error is None:
+    if fit.error is None and fit.loss is None:
         yield f"no labels, predictive entropy {numbers.spoken(fit.entropy)}"
 
 

@@ -142,6 +142,9 @@ def record(rule: Rule) -> RuleRecord:
 
 
 def _run(rule: Rule, measurements: Measurements) -> tuple[Outcome, ...]:
+    convention = measurements.settings.convention
+    if convention not in rule.conventions:
+        return (Skip("", f"its limit is not calibrated for the convention {display_name(convention)}"),)
     try:
         outcomes = tuple(rule.check(measurements))
         assert all(isinstance(outcome, Outcome) for outcome in outcomes), "the rule returned something else"

@@ -118,4 +118,5 @@ RULE = Rule(
     ),
     quiet=lambda: specimen.measurements(layers=(specimen.layer("head", is_head=True, dimension=199),)),
     skips=lambda: specimen.measurements(network=replace(specimen.measurements().network, parameters=0)),
+    conventions=("kfac", "huang2020"),
 )

@@ -89,4 +89,5 @@ RULE = Rule(
     ),
     quiet=specimen.measurements,
     skips=lambda: specimen.measurements(tensors=0),
+    conventions=("kfac", "huang2020"),
 )

@@ -73,12 +73,14 @@ def check(measurements: Measurements) -> Sequence[Outcome]:
     fit = measurements.fit
     if fit is None:
         return [Skip("", "the network was not run on a probe")]
+    if fit.error is None and fit.loss is not None:
+        return [Skip("", "right and wrong are not defined for real values, so the fit cannot be tested")]
     if fit.error is None:
         return [Skip("", "the probe has no labels, so its fit cannot be tested")]
     support = evidence(measurements, fit)
     outcomes = (
-        _near_chance(fit, fit.error, measurements.network.classes, support),
-        _worse_than_uniform(fit, fit.error, measurements.network.classes, support),
+        _near_chance(fit, fit.error, choices(measurements), support),
+        _worse_than_uniform(fit, fit.error, choices(measurements), support),
         _far_from_recorded(fit.error, measurements.checkpoint.recorded, support),
     )
     for kind in (Fail, Undecided):
@@ -88,6 +90,11 @@ def check(measurements: Measurements) -> Sequence[Outcome]:
     return [outcomes[-1]]
 
 
+def choices(measurements: Measurements) -> int:
+    """Answers that one prediction chooses from; 0 where that is not known."""
+    return 2 if measurements.settings.task == "binary" else measurements.network.classes
+
+
 def evidence(measurements: Measurements, fit: ProbeFit) -> tuple[str, ...]:
     """The figures behind the verdict."""
     assert fit.error is not None, "asked after labels were found"
@@ -95,8 +102,8 @@ def evidence(measurements: Measurements, fit: ProbeFit) -> tuple[str, ...]:
     sentences = [f"Error {error} on the probe ({figures.interval(fit.error)}, {count(fit.error.n, 'sample')})."]
     if fit.chance is not None:
         sentences.append(f"The best constant guess makes {figures.percent(fit.chance)} errors on these labels.")
-    if fit.loss is not None and measurements.network.classes > 1:
-        uniform = figures.number(math.log(measurements.network.classes))
+    if fit.loss is not None and choices(measurements) > 1:
+        uniform = figures.number(math.log(choices(measurements)))
         loss = figures.figure(fit.loss).value
         sentences.append(f"Loss {loss} ({figures.interval(fit.loss)}); a uniform guess has {uniform} nat.")
     recorded = measurements.checkpoint.recorded
@@ -219,7 +226,7 @@ def tell(fails: Sequence[Fail], measurements: Measurements) -> tuple[str, str]:
     if fail.cause == "far-from-recorded" and recorded is not None:
         why = f"error {error} on this probe, the checkpoint records {figures.percent(1 - recorded.value)}"
     elif fail.cause == "worse-than-uniform":
-        uniform = figures.number(math.log(measurements.network.classes))
+        uniform = figures.number(math.log(choices(measurements)))
         why = f"loss {figures.figure(fail.measured).value} on this probe, a uniform guess has {uniform}"
     else:
         why = f"error {error} on this probe, a constant guess makes {figures.percent(fit.chance or math.nan)}"

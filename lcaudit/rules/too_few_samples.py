@@ -116,4 +116,5 @@ RULE = Rule(
     ),
     quiet=specimen.measurements,
     skips=lambda: specimen.measurements(layers=()),
+    conventions=("kfac", "huang2020"),
 )

@@ -10,7 +10,7 @@ from torch import nn
 from torch.overrides import _get_current_function_mode_stack as active_modes
 
 from lcaudit.capture import measure
-from lcaudit.core.errors import UnknownArchitecture
+from lcaudit.core.errors import AuditError, UnknownArchitecture
 from tests.cases import network, probe
 
 CPU = torch.device("cpu")
@@ -90,13 +90,15 @@ def test_handed_back(stored, measured_in, seed, fails_at):
     assert torch.equal(torch.get_rng_state(), random) and not active_modes()
 
 
-@pytest.mark.parametrize("output", ["none", "images"])
-def test_handed_back_when_its_output_is_not_understood(output):
+@pytest.mark.parametrize(
+    ("output", "says"), [("none", "expected one tensor of outputs"), ("matrices", "leave open which axis")]
+)
+def test_handed_back_when_its_output_is_not_understood(output, says):
     model, handed = given_network(torch.float32, 0)
-    model.head = nn.Unflatten(1, (2, 2)) if output == "images" else nn.Identity()
+    model.head = nn.Unflatten(1, (2, 2)) if output == "matrices" else nn.Identity()
     model.forward = (lambda x: None) if output == "none" else model.forward
     before = fingerprint(model)
-    with pytest.raises(UnknownArchitecture, match="expected logits"):
+    with pytest.raises(AuditError, match=says):
         measure(handed, probe(torch.randn(9, 2, 4, 4)), device=CPU, dtype=torch.float64, batch_size=4, seed=0)
     assert fingerprint(model) == before and not active_modes()
 

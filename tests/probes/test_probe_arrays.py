@@ -335,3 +335,38 @@ def test_memory_never_holds_the_whole_set_as_floats(tmp_path: Path) -> None:
     tracemalloc.stop()
     raw = 4000 * 3072
     assert raw < peak < 2.5 * raw  # the float32 copy alone would be 4 × raw
+
+
+def test_labels_that_are_no_class_numbers_of_samples(tmp_path: Path) -> None:
+    real, answers = np.linspace(-1, 1, 12), np.eye(12, 3)
+    pixels = np.arange(48).reshape(12, 2, 2) % 10
+    pixels[0, 0, 0] = 255
+
+    def given(array: np.ndarray, classes: int = 10, **options: object) -> np.ndarray:
+        save_npz(tmp_path / "a.npz", images=images(), labels=array)
+        probe = opened(tmp_path / "a.npz", network(classes=classes), **options)
+        return probe.labels[np.argsort(probe.keys)]
+
+    assert given(real, task="regression").dtype == np.float64
+    assert given(real.astype(np.float32)[:, None], classes=1).shape == (12,)
+    np.testing.assert_array_equal(given(answers, task="binary"), answers)
+    assert given(labels() % 2, classes=1).dtype == np.int64
+    assert given(np.arange(12), classes=3, task="regression").max() == 11
+    np.testing.assert_array_equal(given(pixels, classes=3), pixels)  # which outputs are the classes is not known yet
+    np.testing.assert_array_equal(given(np.where(labels() == 3, -100, labels())) == -100, labels() == 3)
+    assert given(np.where(labels() == 3, 255, labels()), ignore_index=255).max() == 255
+    for array, options, says in (
+        (real, {}, "one integer class number"),
+        (real, {"task": "classification"}, "float64"),
+        (pixels - 1, {}, "label -1 at index 2"),
+    ):
+        with pytest.raises(ProbeUnavailable, match=says):
+            given(array, **options)
+
+
+def test_content_hash_tells_kinds_and_shapes_of_labels_apart(tmp_path: Path) -> None:
+    found = set()
+    for array in (np.arange(48).reshape(12, 4), np.arange(48).reshape(12, 2, 2), np.arange(48.0).reshape(12, 4)):
+        save_npz(tmp_path / "a.npz", images=images(), labels=array)
+        found.add(opened(tmp_path / "a.npz", network(classes=0), task="regression").record.sha256)
+    assert len(found) == 3

@@ -190,3 +190,16 @@ def test_every_file_in_the_folder_is_a_rule() -> None:
     folder = Path(rules.__file__).parent
     assert len(ALL) == len([path for path in folder.glob("*.py") if not path.name.startswith("_")])
     assert all(isinstance(rule.limit, Limit) for rule in ALL)
+
+
+@every_rule
+def test_a_limit_holds_only_in_the_conventions_that_the_rule_names(rule: Rule) -> None:
+    assert "kfac" in rule.conventions
+    measured = rule.fires()
+    theirs = replace(measured, settings=replace(measured.settings, convention="huang2020"))
+    checks, findings = rules.judge(theirs, [rule])
+    if "huang2020" in rule.conventions:
+        assert findings
+    else:
+        assert not findings and [(check.status, check.layer) for check in checks] == [("skip", "")]
+        assert "not calibrated" in str(checks[0])

@@ -14,12 +14,12 @@ from torch import Tensor
 from lcaudit.capture.tasks._base import Task
 from lcaudit.capture.tasks._fit import FitSums
 from lcaudit.capture.tasks._layout import find
-from lcaudit.capture.tasks._objective import CLOSED_FORM, Fisher, Objective
+from lcaudit.capture.tasks._objective import CLOSED_FORM, Fisher, Objective, fisher_of
 from lcaudit.core import plugins
 from lcaudit.core.errors import AuditError, UsageError
 from lcaudit.core.text import display_name
 
-__all__ = ["CLOSED_FORM", "Fisher", "FitSums", "Objective", "settle", "tasks"]
+__all__ = ["CLOSED_FORM", "Fisher", "FitSums", "Objective", "fisher_of", "settle", "tasks"]
 
 AUTO = "auto"
 

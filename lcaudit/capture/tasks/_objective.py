@@ -15,7 +15,7 @@ from lcaudit.capture.tasks._base import Task
 from lcaudit.capture.tasks._batch import Batch, precise
 from lcaudit.capture.tasks._layout import Layout
 from lcaudit.core.errors import ProbeUnavailable, UsageError
-from lcaudit.core.text import count
+from lcaudit.core.text import count, display_name
 
 #: More backward passes for one batch than this are refused: a sample of labels serves better.
 MOST_PASSES = 4096
@@ -42,6 +42,36 @@ class Fisher:
             raise UsageError(
                 f"{self.draws} label draws per sample, expected at least 1", "leave --mc-samples out for 1"
             )
+
+
+#: Whose labels, by convention, where the user does not say.
+CONVENTIONS = {"kfac": "expected", "huang2020": "empirical"}
+
+
+def fisher_of(kind: str | None, draws: int | str = 1, convention: str = "kfac") -> Fisher:
+    """The Fisher that a user asks for by words; ``None`` for the convention's own.
+
+    Raises:
+        UsageError: no such kind, convention or number of draws, or one that does not go with another.
+    """
+    if convention not in CONVENTIONS:
+        raise UsageError(f"unknown convention {display_name(convention)}, expected {' or '.join(CONVENTIONS)}")
+    kind = CONVENTIONS[convention] if kind is None else kind
+    if kind not in ("expected", "empirical"):
+        raise UsageError(f"unknown Fisher {display_name(kind)}, expected expected or empirical")
+    if convention == "huang2020" and kind != "empirical":
+        raise UsageError(
+            f"the {kind} Fisher with --convention huang2020, whose authors take the given labels",
+            "leave --fisher out, or --convention",
+        )
+    if draws != "exact" and type(draws) is not int:
+        raise UsageError(f"{display_name(draws)} label draws per sample, expected a whole number from 1, or exact")
+    if kind == "empirical" and draws != 1:
+        raise UsageError(
+            f"{draws} label draws per sample, but the empirical Fisher takes the given labels",
+            "leave --mc-samples out, or --fisher empirical",
+        )
+    return Fisher(kind, draws)  # type: ignore[arg-type]  # both have just been checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +196,10 @@ class Objective:
             valid &= mask.to(rows.device, torch.bool).reshape(valid.shape)
         counted = None
         if targets is not None:
-            counted = layout.target_rows(targets.to(rows.device), shape, task.indices)
+            counted = layout.target_rows(targets.to(precise(rows.device)), shape, task.indices)
             if task.indices:
-                valid &= counted != self.ignore_index
-            counted = self.checked(counted[valid].to(precise(rows.device)), rows.shape[-1])
+                valid &= (counted != self.ignore_index).to(valid.device)
+            counted = self.checked(counted[valid.to(counted.device)], rows.shape[-1])
         return Batch(outputs, layout, rows[valid], valid, counted)
 
     def checked(self, targets: Tensor, width: int) -> Tensor:

@@ -1,0 +1,112 @@
+"""What a run's outputs are held against: labels, the task that they settle, and whose Fisher is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from lcaudit.capture.tasks import Fisher, FitSums, Objective, settle
+from lcaudit.core.errors import UsageError
+from lcaudit.core.measurements import ProbeFit
+from lcaudit.core.types import Probe, Settled
+
+
+class Target:
+    """Labels of the whole probe; ``objective`` is settled on the first outputs, whatever the batch size."""
+
+    def __init__(self, probe: Probe, task: str, classes: int, ignore_index: int, fisher: Fisher, seed: int) -> None:
+        """``classes``: width of the network's output if known, else 0.
+
+        Raises:
+            UsageError: the empirical Fisher of a probe without labels.
+        """
+        if fisher.kind == "empirical" and probe.labels is None:
+            raise UsageError(
+                "the empirical Fisher needs labels, and this probe has none",
+                "leave --fisher empirical or --convention huang2020 out",
+            )
+        self.keys, self.seed, self.fisher = probe.keys, seed, fisher
+        self.labels = None if probe.labels is None else torch.from_numpy(probe.labels)
+        self.asked = (task, classes, ignore_index)
+        self.objective: Objective | None = None
+        self.fit: FitSums | None = None
+
+    def batch(self, outputs: torch.Tensor, start: int, stop: int, mask: torch.Tensor | None) -> Held:
+        """Hold the outputs of samples ``start`` to ``stop`` against their labels.
+
+        Args:
+            mask: bool [b, T], true where a token is real; says which positions count where outputs have some.
+
+        Raises:
+            UsageError, ProbeUnavailable: see :func:`lcaudit.capture.tasks.settle`.
+        """
+        if self.objective is None:
+            task, classes, ignore_index = self.asked
+            self.objective = settle(task, tuple(outputs.shape), self.labels, classes=classes, ignore_index=ignore_index)
+            self.fit = FitSums(self.objective)
+            self.objective.passes(outputs, self.fisher)  # too many are refused before any work
+        assert self.fit is not None
+        held = Held(self, self.objective, outputs, start, stop, mask)
+        self.fit.add(outputs, held.labels, held.mask)
+        return held
+
+    @property
+    def label(self) -> str:
+        """How Σ_g's labels were taken at every layer without a closed form."""
+        return self.objective.label(self.fisher) if self.objective else ""
+
+    def finish(self) -> tuple[ProbeFit, Settled]:
+        """How well the network does, and at what."""
+        assert self.objective is not None and self.fit is not None, "asked after a batch"
+        objective = self.objective
+        return self.fit.finish(), Settled(objective.name, objective.evidence, objective.task.convention)
+
+
+class Held:
+    """One batch of outputs beside its labels."""
+
+    def __init__(
+        self,
+        target: Target,
+        objective: Objective,
+        outputs: torch.Tensor,
+        start: int,
+        stop: int,
+        mask: torch.Tensor | None,
+    ) -> None:
+        self.target, self.objective, self.outputs = target, objective, outputs
+        self.keys = target.keys[start:stop]
+        self.labels = None if target.labels is None else target.labels[start:stop]
+        # where outputs have no positions, or as many axes of them as images, padded tokens lie before them
+        positions = objective.layout.positions(tuple(outputs.shape))
+        self.mask = mask if mask is not None and len(positions) == mask.dim() else None
+
+    @property
+    def passes(self) -> int:
+        """Backward passes that :meth:`gradients` asks for."""
+        return self.objective.passes(self.outputs, self.target.fisher)
+
+    def gradients(self) -> Iterator[torch.Tensor]:
+        """∂ℓ/∂outputs for one backward pass each; whatever is quadratic in them is added up over the passes."""
+        return self.objective.gradients(
+            self.outputs,
+            self.target.fisher,
+            keys=self.keys,
+            seed=self.target.seed,
+            targets=self.labels,
+            mask=self.mask,
+        )
+
+    def closed_form(self) -> torch.Tensor | None:
+        """Σ_g of the layer that gives the outputs, summed over the batch, float64 [C, C]; expected Fisher only."""
+        if self.target.fisher.kind != "expected":
+            return None
+        return self.objective.closed_form(self.outputs, self.labels, self.mask)
+
+    def channels(self) -> torch.Tensor:
+        """Shaped like the outputs of one sample, [1, …]: the index of its class at every entry."""
+        one = self.outputs[:1]
+        rows = self.objective.layout.rows(one)
+        classes = torch.arange(rows.shape[-1], device=rows.device, dtype=torch.float32)
+        return self.objective.layout.restore(classes.expand(rows.shape), one)

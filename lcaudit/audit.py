@@ -15,6 +15,7 @@ from types import ModuleType
 from lcaudit import architectures, capture, checkpoints, fixes, probes, rules, spectra
 from lcaudit.core.convention import convention_of
 from lcaudit.core.gate import FailOn, gate
+from lcaudit.core.looks import until_decided
 from lcaudit.core.machine import DTYPES, choose_device, environment
 from lcaudit.core.measurements import LayerSpectra, Measurements, Settings
 from lcaudit.core.outcomes import Report, Rule, Run
@@ -30,7 +31,7 @@ def audit(
     arch: str | None = None,
     data_root: Path | None = None,
     split: str | None = None,
-    samples: int | None = None,
+    samples: int | str | None = None,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     batch_size: int = 50,
@@ -52,7 +53,8 @@ def audit(
 
     Args:
         model: a file or folder of weights. data: name of a data set, or a path (see ``lcaudit check --help``).
-        samples: how many of the probe's samples; ``None`` for all, at most 5,000.
+        samples: how many of the probe's samples; ``None`` for all, at most 5,000; ``auto`` for as many as it
+            takes to decide every verdict, at most 5,000.
         fisher: ``expected``, labels drawn from the network's own predictive distribution, or ``empirical``,
             the given labels; ``None`` for the convention's own.
         mc_samples: draws per sample, or ``exact`` for the whole expectation.
@@ -67,6 +69,9 @@ def audit(
     Cost: about two forward and backward passes over the probe, one more backward pass for each further
         draw, and the eigenvalues.
     """
+    given = dict(locals())  # what every look passes on; nothing else is local yet
+    if samples == "auto":
+        return until_decided(lambda size: audit(**given | {"samples": size}), probes.DEFAULT_SAMPLES)
     whose = capture.fisher_of(fisher, mc_samples, convention)
     chosen, started, clock = rules.select(select, ignore), datetime.now(UTC), _Clock()
     on = choose_device(device, dtype)

@@ -35,19 +35,22 @@ def _codes(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...
     return tuple(code.strip() for given in value for code in given.split(",") if code.strip())
 
 
-class _Draws(click.ParamType[int | str]):
-    name = "N|exact"
+class _NumberOr(click.ParamType[int | str]):
+    """A whole number from ``least``, or one ``word``."""
+
+    def __init__(self, least: int, word: str) -> None:
+        self.least, self.word, self.name = least, word, f"N|{word}"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        """A whole number from 1, or ``exact``."""
-        if value == "exact":
-            return "exact"
+        """The number, or the word itself."""
+        if value == self.word:
+            return self.word
         try:
             number = int(value)
         except ValueError:
-            number = 0
-        if number < 1:
-            self.fail(f"{display_name(value)!r}: expected a whole number from 1, or exact", param, ctx)
+            number = self.least - 1
+        if number < self.least:
+            self.fail(f"{display_name(value)!r}: expected a whole number from {self.least}, or {self.word}", param, ctx)
         return number
 
 
@@ -82,9 +85,10 @@ class _Draws(click.ParamType[int | str]):
 @option(
     "Probe",
     "--samples",
-    metavar="N",
-    type=click.IntRange(min=2),
-    help="How many samples to use.  [default: all, at most 5000]",
+    metavar="N|auto",
+    type=_NumberOr(2, "auto"),
+    help="How many samples to use, or `auto`: as many as it takes to decide every verdict.  [default: all, at most "
+    "5000]",
 )
 @option(
     "Probe",
@@ -155,7 +159,7 @@ class _Draws(click.ParamType[int | str]):
 @option(
     "Curvature",
     "--mc-samples",
-    type=_Draws(),
+    type=_NumberOr(1, "exact"),
     metavar="N|exact",
     default=1,
     show_default=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lcaudit.core.figures import grouped
 from lcaudit.core.measurements import Settings
 
 _KFAC = (
@@ -58,6 +59,12 @@ def _paragraphs(settings: Settings) -> Iterator[str]:
         f"grouped jackknife.{drawn} They hold for one layer at a time; a verdict needs the whole 99.9 % interval on "
         "one side."
     )
+    if settings.looks:
+        looks = ", ".join(map(grouped, settings.looks))
+        yield (
+            f"Samples were added until every verdict was decided or none were left (looks at {looks} samples); all "
+            "looks but the last ask for a 99.99 % interval on one side of the limit."
+        )
     if theirs:
         yield (
             "Batch norms use the statistics of each batch, so every figure depends on the batch size: here at most "

@@ -302,6 +302,7 @@ class Settings:
         task: the one asked for, or the one that ``auto`` settled on. task_evidence: what in the data speaks for
             it. loss: its ℓ of one sample, in words. ignore_index: class index that does not count.
         convention: ``kfac``, or ``huang2020`` for that paper's authors' own.
+        looks: with ``--samples auto``, the numbers of samples that were tried, the last one being ``samples``.
     """
 
     seed: int
@@ -316,6 +317,7 @@ class Settings:
     loss: str = ""
     ignore_index: int = -100
     convention: str = "kfac"
+    looks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

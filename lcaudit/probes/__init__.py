@@ -19,12 +19,12 @@ from lcaudit.probes._labels import check_labels
 from lcaudit.probes._layout import Layout, fit
 from lcaudit.probes._resolve import datasets, find, recognise
 from lcaudit.probes._scale import normalisation, scaling
-from lcaudit.probes._select import choose, ranges
+from lcaudit.probes._select import DEFAULT_SAMPLES, choose, ranges
 
 if TYPE_CHECKING:  # the shipped digits are of use without torch
     from lcaudit.core.types import Network, Probe
 
-__all__ = ["datasets", "open_probe"]
+__all__ = ["DEFAULT_SAMPLES", "datasets", "open_probe"]
 
 
 def open_probe(

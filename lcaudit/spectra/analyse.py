@@ -19,6 +19,8 @@ from lcaudit.spectra.second_moment import GroupedMoments
 
 #: Rows per dimension below which no κ is judged.
 ROWS_PER_DIMENSION = 4
+#: More samples than this many times those measured are never asked for: the extrapolation says no more than "many".
+MOST_GROWTH = 1e4
 #: Samples below which no interval is trusted: a tenth of fewer is no sample of its own.
 FEWEST_SAMPLES = 100
 
@@ -95,7 +97,7 @@ def analyse(moments: LayerMoments, *, float32: bool) -> LayerSpectra:
         weight_norm=moments.weight_norm,
         scaled_curvature=_scaled(of_products[[LARGEST]], moments.weight_norm, n, judged and judged_gradient),
         gradient_label=moments.gradient_label,
-        enough_samples=max(wanted, math.ceil(n * growth)) if enough else wanted,
+        enough_samples=max(wanted, math.ceil(n * min(growth, MOST_GROWTH))) if enough else wanted,
     )
 
 

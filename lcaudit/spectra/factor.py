@@ -128,12 +128,17 @@ def perturbed(
             replicates[:, k], crossed[k] = values[k], values[k]
             continue
         first, bias, noise = _series(values[k], columns[real], changes[:, k][:, :, real])
-        crossed[k] = values[k] * np.exp(np.interp(np.arange(side), columns[real], -2 * bias))
+        crossed[k] = values[k] * _growth(np.interp(np.arange(side), columns[real], -2 * bias))
         for g in range(groups):
-            replicates[g, k] = values[k] * np.exp(np.interp(np.arange(side), columns[real], first[g]))
+            replicates[g, k] = values[k] * _growth(np.interp(np.arange(side), columns[real], first[g]))
         rows += list(2 / np.maximum(noise, np.finfo(float).tiny))
     factor = _pooled(values, replicates, crossed, traces)
     return factor, float(np.median(rows)) if rows else 0.0
+
+
+def _growth(logs: np.ndarray) -> np.ndarray:
+    """Their exponentials; a change by more than 20 decades is refused anyway and must not overflow."""
+    return np.exp(np.clip(logs, -46, 46))
 
 
 def _series(values: np.ndarray, columns: np.ndarray, changes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -98,10 +98,8 @@ class Held:
             mask=self.mask,
         )
 
-    def closed_form(self) -> torch.Tensor | None:
-        """Σ_g of the layer that gives the outputs, summed over the batch, float64 [C, C]; expected Fisher only."""
-        if self.target.fisher.kind != "expected":
-            return None
+    def closed_form(self) -> torch.Tensor:
+        """The expected Σ_g of the layer that gives the outputs, summed over the batch, float64 [C, C]."""
         return self.objective.closed_form(self.outputs, self.labels, self.mask)
 
     def channels(self) -> torch.Tensor:

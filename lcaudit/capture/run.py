@@ -168,7 +168,7 @@ class _Run:
             if not layer.refused:
                 shape = replace(call, inputs=torch.empty_like(call.inputs, device="meta"))
                 output.register_hook(lambda gradient: self._see_gradient(layer, shape, gradient, group, keep))
-        self.last = (layer, call, output)
+        self.last = (layer, replace(call, inputs=torch.empty_like(call.inputs, device="meta")), output)
         return output
 
     def _keep(self, layer: LayerSums, use: Use) -> torch.Tensor | None:
@@ -226,10 +226,9 @@ class _Run:
         if not self.last or self.last[2] is not outputs or self.last[0].refused or self.last[0].found.uses > 1:
             return
         self.head, call, _ = self.last
-        moment = held.closed_form()
-        if moment is not None and self.head.gives(call, held.channels()):
+        if self.target.fisher.kind == "expected" and self.head.gives(call, held.channels()):
             self.closed = self.head
-            self.head.see_closed_form(moment, self.group * self.head.groups // self.groups)
+            self.head.see_closed_form(held.closed_form(), self.group * self.head.groups // self.groups)
 
     def _backward(self, outputs: torch.Tensor, held: Held) -> None:
         """Gradients of every layer's output, once for each pass; parameters are frozen and get none."""

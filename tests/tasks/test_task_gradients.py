@@ -172,6 +172,16 @@ def test_many_draws_tend_to_the_exact_expectation(name):
     assert float(error.max() / exact[layer].abs().max()) < 0.05
 
 
+def test_the_null_direction_of_a_softmax_stays_one_where_the_network_is_sure():
+    """diag(p) − p pᵀ with p within 1e-9 of one-hot: formed by subtraction, the null direction drowns in rounding."""
+    torch.manual_seed(SEED)
+    outputs = 25 * torch.eye(10, dtype=torch.float64)[torch.randint(10, (500,))] + normal(500, 10)
+    fisher = settle("classification", (500, 10)).closed_form(outputs)
+    values = torch.linalg.eigvalsh(fisher)
+    assert abs(values[0]) < 1e-14 * values[-1] and values[1] > 1e-6 * values[-1]
+    assert fisher.sum(1).abs().max() < 1e-14 * fisher.diagonal().max()
+
+
 def test_the_closed_form_is_the_hessian_of_the_loss_at_the_outputs():
     torch.manual_seed(1)
     outputs = normal(4, 5)

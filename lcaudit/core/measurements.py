@@ -171,8 +171,8 @@ class FactorSpectrum:
     largest: Quantity
     trace: Quantity
     condition_number: Mapping[str, Quantity]
-    effective_rank: float
-    entropy_rank: float
+    effective_rank: Quantity
+    entropy_rank: Quantity
     curve: tuple[tuple[int, float], ...]
 
 

@@ -58,8 +58,8 @@ def spectrum(
         quantity(largest),
         quantity(sum(values)),
         kappas,
-        sum(values) / largest,
-        max(1.0, full / 2),
+        quantity(sum(values) / largest, reliable=reliable),
+        quantity(max(1.0, full / 2), reliable=reliable),
         tuple((i + 1, values[i]) for i in range(0, full, stride)),
     )
 

@@ -204,7 +204,7 @@ def _rows(one: LayerSpectra) -> tuple[tuple[str, ...], ...]:
     for label, spectrum in spectrums:
         largest = numbers.figure(spectrum.largest)
         rank = f"{spectrum.rank}/{spectrum.dimension}"
-        effective = numbers.number(spectrum.effective_rank)
+        effective = numbers.figure(spectrum.effective_rank).value
         rows.append((label, *_kappas(spectrum.condition_number), largest.value, largest.interval, rank, effective))
     for key, change in one.what_if.items():
         rows.append((f"Σ_x {_CHANGES.get(key, key)}", *_kappas(change.condition_number), "", "", "", ""))

@@ -11,7 +11,7 @@ from lcaudit.core.measurements import PERCENTILES, FactorSpectrum, LayerSpectra,
 from lcaudit.core.quantity import Quantity, exact
 from lcaudit.core.types import LayerMoments
 from lcaudit.spectra.correction import Treated
-from lcaudit.spectra.eigenvalues import KAPPA, KAPPA_80, LARGEST, TRACE, Eigenvalues
+from lcaudit.spectra.eigenvalues import EFFECTIVE_RANK, ENTROPY_RANK, KAPPA, KAPPA_80, LARGEST, TRACE, Eigenvalues
 from lcaudit.spectra.factor import Whole, plain
 from lcaudit.spectra.intervals import estimates, share, short_by
 from lcaudit.spectra.resample import CHANGES, gradient_factor, input_factors, treated, treated_products
@@ -114,8 +114,7 @@ def _rows_for(dimension: int, positions: int) -> int:
 
 
 def _summary(spectrum: Eigenvalues, dimension: int, zero: int, figures: list[Quantity]) -> FactorSpectrum:
-    rank, kept = spectrum.rank, spectrum.kept()
-    weights = kept / kept.sum() if rank else kept
+    rank = spectrum.rank
     return FactorSpectrum(
         dimension=dimension,
         zero=zero,
@@ -126,7 +125,7 @@ def _summary(spectrum: Eigenvalues, dimension: int, zero: int, figures: list[Qua
         condition_number=dict(zip(PERCENTILES, figures[KAPPA:], strict=True))
         if rank
         else dict.fromkeys(PERCENTILES, exact(math.nan)),
-        effective_rank=float(kept.sum() / kept[0]) if rank else 0.0,
-        entropy_rank=float(np.exp(-(weights * np.log(weights)).sum())) if rank else 0.0,
+        effective_rank=figures[EFFECTIVE_RANK] if rank else exact(0.0),
+        entropy_rank=figures[ENTROPY_RANK] if rank else exact(0.0),
         curve=spectrum.curve(),
     )

@@ -11,8 +11,8 @@ from lcaudit.core.measurements import PERCENTILES
 
 #: Points of a spectrum that are kept for plots.
 CURVE_POINTS = 64
-#: Where the figures of :func:`figures` stand: λmax, trace, then κ_p for each percentile.
-LARGEST, TRACE, KAPPA = 0, 1, 2
+#: Where the figures of :func:`figures` stand: λmax, trace, effective rank, entropy rank, then κ_p for each percentile.
+LARGEST, TRACE, EFFECTIVE_RANK, ENTROPY_RANK, KAPPA = 0, 1, 2, 3, 4
 KAPPA_80 = KAPPA + PERCENTILES.index("80")
 FIGURES = KAPPA + len(PERCENTILES)
 EPS = float(np.finfo(np.float64).eps)
@@ -43,7 +43,7 @@ class Eigenvalues:
         return self.values[: self.rank]
 
     def logs(self) -> np.ndarray:
-        """Natural logarithms of (λmax, trace, κ_p for each percentile); NaN for an all-zero matrix."""
+        """Natural logarithms of :func:`figures`; NaN for an all-zero matrix."""
         if self.rank == 0:
             return np.full(FIGURES, math.nan)
         return figures(np.log(self.kept()), self.log_trace())
@@ -62,14 +62,17 @@ class Eigenvalues:
 
 
 def figures(logs: np.ndarray, log_trace: float) -> np.ndarray:
-    """Logarithms of (λmax, trace, κ_p for each percentile) from logarithms of eigenvalues [r], in any order.
+    """Logarithms of figures from logarithms of eigenvalues [r], in any order.
 
-    Cost: linear in r.
+    They are λmax, trace, effective rank tr/λmax, entropy rank exp(−Σ w log w) with w = λ/tr, and κ_p for each
+    percentile. Cost: linear in r.
     """
     rank = len(logs)
     places = [rank - 1 - percentile_index(p, rank) for p in PERCENTILES]
     ordered = np.partition(logs, [*places, rank - 1])
-    return np.array([ordered[-1], log_trace, *(ordered[-1] - ordered[places])])
+    shares = logs - log_trace
+    entropy = -float((np.exp(shares) * shares).sum())
+    return np.array([ordered[-1], log_trace, log_trace - ordered[-1], entropy, *(ordered[-1] - ordered[places])])
 
 
 def percentile_index(percentile: str, rank: int) -> int:

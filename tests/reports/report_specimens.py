@@ -238,7 +238,7 @@ def _undefined(spectra: LayerSpectra, broken: Quantity) -> LayerSpectra:
             largest=broken,
             trace=replace(broken, value=math.inf),
             condition_number={"80": broken},
-            effective_rank=math.nan,
+            effective_rank=replace(broken, value=math.nan),
             curve=((1, math.nan), (2, 0.0)),
         )
 

@@ -12,7 +12,7 @@ from torch import nn
 from lcaudit.capture import measure
 from lcaudit.core.measurements import PERCENTILES
 from lcaudit.spectra import analyse
-from lcaudit.spectra.eigenvalues import Eigenvalues, percentile_index, products
+from lcaudit.spectra.eigenvalues import EFFECTIVE_RANK, ENTROPY_RANK, KAPPA, Eigenvalues, percentile_index, products
 from lcaudit.spectra.second_moment import BATCH_NORM_EPS, GroupedMoments
 from tests.cases import Residual, mlp, network, probe
 from tests.oracles import literal
@@ -184,7 +184,10 @@ def test_condition_numbers_do_not_change_with_scale(values, scale):
     values = np.sort(np.array(values))[::-1]
     one, other = Eigenvalues(values, 1e-12).logs(), Eigenvalues(values * scale, 1e-12).logs()
     np.testing.assert_allclose(one[2:], other[2:], atol=1e-9)
-    assert np.all(np.diff(one[2:]) >= 0), "κ_p grows with p"
+    assert np.all(np.diff(one[KAPPA:]) >= 0), "κ_p grows with p"
+    shares = values / values.sum()
+    want = [values.sum() / values[0], math.exp(-(shares * np.log(shares)).sum())]
+    np.testing.assert_allclose(np.exp(one[[EFFECTIVE_RANK, ENTROPY_RANK]]), want, rtol=1e-9)
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)

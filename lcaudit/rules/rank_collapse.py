@@ -46,7 +46,7 @@ from lcaudit.core.measurements import LayerRecord, LayerSpectra, Measurements
 from lcaudit.core.outcomes import Fail, Limit, Outcome, Pass, Rule, Skip, Undecided
 from lcaudit.core.quantity import exact
 from lcaudit.core.text import count, display_name
-from lcaudit.rules._base import finite, too_few, worst
+from lcaudit.rules._base import finite, too_few
 
 LIMIT = Limit(
     0,
@@ -102,7 +102,7 @@ def _judge(spectra: LayerSpectra, classes: int) -> Outcome:
     return Fail(
         layer.name,
         missing,
-        "",
+        "collapse",
         (
             f"{display_name(layer.name)}: its input varies in {count(centred.rank, 'direction')} of "
             f"{centred.dimension}; {want} are needed.",
@@ -112,9 +112,9 @@ def _judge(spectra: LayerSpectra, classes: int) -> Outcome:
 
 
 def tell(fails: Sequence[Fail], measurements: Measurements) -> tuple[str, str]:
-    """Rank, need, and what follows."""
-    most = worst(fails)
-    spectra = next(spectra for spectra in measurements.layers if spectra.layer.name == most.layer)
+    """Rank, need, and what follows, of the first layer: what is lost there is missing in all that follow."""
+    names = {fail.layer for fail in fails}
+    spectra = next(spectra for spectra in measurements.layers if spectra.layer.name in names)
     classes = measurements.network.classes
     want = needed(spectra, classes)
     why = (
@@ -123,8 +123,13 @@ def tell(fails: Sequence[Fail], measurements: Measurements) -> tuple[str, str]:
         if spectra.layer.is_head
         else f"more than half of the live features, {want}, would be expected"
     )
+    title = (
+        f"The input of {display_name(spectra.layer.name)} has collapsed to {count(spectra.centred.rank, 'direction')}"
+    )
+    if len(names) > 1:
+        title += f", and {count(len(names) - 1, 'layer')} after it"
     return (
-        f"The input of {display_name(most.layer)} has collapsed to {count(spectra.centred.rank, 'direction')}",
+        title,
         f"It varies in {count(spectra.centred.rank, 'independent direction')}; {why}. Training along the missing "
         "directions gets no gradient. Check that the probe fits the network and is varied before blaming the weights.",
     )

@@ -141,6 +141,16 @@ def test_rank_needs_samples_only_to_fail() -> None:
     assert isinstance(of_layer("LC304", is_head=True, rank=9, samples=20), Pass)
 
 
+def test_a_collapse_is_one_finding_told_from_where_it_begins() -> None:
+    layers = tuple(
+        specimen.layer(name, depth=depth, rank=rank, reads="sum of branches")
+        for depth, (name, rank) in enumerate({"whole": 64, "first": 20, "second": 3, "third": 0}.items())
+    )
+    _, findings = rules.judge(specimen.measurements(layers=layers), rules.select(("LC304",), ()))
+    assert [finding.layers for finding in findings] == [("first", "second", "third")]
+    assert findings[0].title.startswith("The input of first has collapsed to 20 directions, and so have those of 2")
+
+
 @pytest.mark.parametrize(
     "wiring",
     [

@@ -123,11 +123,10 @@ def tell(fails: Sequence[Fail], measurements: Measurements) -> tuple[str, str]:
         if spectra.layer.is_head
         else f"more than half of the live features, {want}, would be expected"
     )
-    title = (
-        f"The input of {display_name(spectra.layer.name)} has collapsed to {count(spectra.centred.rank, 'direction')}"
-    )
+    left = count(spectra.centred.rank, "direction")
+    title = f"The input of {display_name(spectra.layer.name)} has collapsed to {left}"
     if len(names) > 1:
-        title += f", and {count(len(names) - 1, 'layer')} after it"
+        title += f", and so have those of {count(len(names) - 1, 'layer')} after it"
     return (
         title,
         f"It varies in {count(spectra.centred.rank, 'independent direction')}; {why}. Training along the missing "

@@ -7,7 +7,7 @@ not kept. Products are in the network's precision, sums in float64.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -26,11 +26,12 @@ from lcaudit.capture._watch import Use, Watch
 from lcaudit.capture._weights import Block, Weights
 from lcaudit.capture.batch_norm import Replay
 from lcaudit.capture.coverage import not_audited
+from lcaudit.capture.fisher_block import sample_grams
 from lcaudit.capture.fit import Fit
 from lcaudit.capture.handlers._base import Call
 from lcaudit.capture.labels import draw, uniforms
 from lcaudit.core.errors import UnknownArchitecture
-from lcaudit.core.types import LayerMoments, Moments, Network, Probe
+from lcaudit.core.types import LayerMoments, Moments, Network, Probe, SampleGram
 
 #: Groups of samples kept apart for intervals; ten is where the grouped jackknife's coverage settles.
 GROUPS = 10
@@ -58,7 +59,7 @@ def measure(
         UnknownArchitecture: the network does not return [batch, classes].
 
     Cost: about two plain forward and backward passes; memory of one pass plus
-        10 · Σ d_in² · 8 bytes, whatever the number of samples.
+        10 · Σ d_in² · 8 bytes, whatever the number of samples, and at most 512 MiB of single samples' gradients.
     """
     with as_found(network.module, device, dtype) as module:
         run = _Run(module, probe, device, dtype, batch_size)
@@ -69,7 +70,7 @@ def measure(
                 run.mask = None if probe.mask is None else probe.mask(start, stop).to(device)
                 run.step(run.inputs(start, stop), labels, uniform[start:stop].to(device), group)
                 progress(stop, len(probe.keys))
-        return run.finish()
+        return run.finish(run.sample_grams(batch_size, seed))
 
 
 class _Run:
@@ -102,6 +103,7 @@ class _Run:
         self.leaves: list[torch.Tensor] = []
         self.last: tuple[LayerSums, torch.Tensor] | None = None
         self.head: LayerSums | None = None
+        self.logits: list[torch.Tensor] = []
 
     def inputs(self, start: int, stop: int) -> torch.Tensor:
         """Samples as the network takes them; token indices stay whole numbers."""
@@ -186,6 +188,7 @@ class _Run:
         for layer in self.layers.values():
             layer.close_pass(len(inputs))
         self.fit.add(logits.detach(), labels)
+        self.logits.append(logits.detach().cpu())
         if self.last and self.last[1] is logits and not self.last[0].refused and self.last[0].found.uses == 1:
             self.head = self.last[0]
             probabilities = logits.detach().to(self.sums_on).double().softmax(-1)
@@ -207,8 +210,17 @@ class _Run:
             for leaf in self.leaves:
                 leaf.grad = None
 
-    def finish(self) -> Moments:
-        """Close the sums."""
+    def sample_grams(self, batch_size: int, seed: int) -> dict[Any, SampleGram | str]:
+        """The layers' own Fisher blocks, from gradients of some samples; by weight's key."""
+        sizes = np.diff(edges(self.samples, self.groups))
+        return sample_grams(
+            self.module, self.weights, self.layers, self.survey.samples, logits=torch.cat(self.logits),
+            inputs=self.inputs, keys=self.probe.keys, group=np.repeat(np.arange(self.groups), sizes),
+            batch_size=batch_size, seed=seed, unrecorded=self.unrecorded,
+        )  # fmt: skip
+
+    def finish(self, blocks: Mapping[Any, SampleGram | str]) -> Moments:
+        """Close the sums. ``blocks``: as :meth:`sample_grams` gives them."""
         sizes = np.diff(edges(self.samples, self.groups))
         reasons: dict[int, str] = dict.fromkeys(self.late, "it runs for some samples only")
         finished: list[LayerMoments] = []
@@ -220,7 +232,7 @@ class _Run:
             own = layer.found.blocks - audited
             moments = layer.finish(counts, sum(size for _, _, size in own), layer is self.head)
             if moments:
-                finished.append(moments)
+                finished.append(replace(moments, block=blocks.get(layer.found.weight.key, "")))
                 audited |= own
             else:
                 reasons |= dict.fromkeys((block[0] for block in layer.found.blocks), layer.refused)

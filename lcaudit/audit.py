@@ -11,12 +11,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 from lcaudit import architectures, capture, checkpoints, fixes, probes, rules, spectra
 from lcaudit.core.convention import CONVENTION
+from lcaudit.core.errors import UsageError
 from lcaudit.core.gate import FailOn, gate
 from lcaudit.core.machine import DTYPES, choose_device, environment
-from lcaudit.core.measurements import LayerSpectra, Measurements, Settings
+from lcaudit.core.measurements import ExactCurvature, LayerSpectra, Measurements, Settings
 from lcaudit.core.outcomes import Report, Rule, Run
 from lcaudit.core.types import Moments
 
@@ -37,6 +39,8 @@ def audit(
     seed: int = 0,
     dtype: str = "float32",
     device: str = "auto",
+    exact: Literal["hessian", "ggn"] | None = None,
+    exact_layers: Sequence[str] = (),
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
     fail_on: FailOn = "error",
@@ -48,6 +52,8 @@ def audit(
     Args:
         model: a file or folder of weights. data: name of a data set, or a path (see ``lcaudit check --help``).
         samples: how many of the probe's samples; ``None`` for all, at most 5,000.
+        exact: cross-check λmax by Lanczos iteration on the Hessian or the Gauss–Newton matrix of single layers.
+        exact_layers: which ones, by name; none for the head.
         select, ignore: rule codes, prefixes or names. progress: called with (stage, done, total).
 
     Raises:
@@ -57,18 +63,30 @@ def audit(
     """
     chosen, started, clock = rules.select(select, ignore), datetime.now(UTC), _Clock()
     on = choose_device(device, dtype)
+    if exact_layers and not exact:
+        raise UsageError("--exact-layer needs --exact hessian or --exact ggn")
     with clock("open"):
         checkpoint = checkpoints.open_checkpoint(Path(model))
         network = architectures.resolve(checkpoint, arch)
         probe = probes.open_probe(
             data, network, root=data_root, split=split, samples=samples, seed=seed, mean=mean, std=std
         )
+    if exact:
+        capture.check(network, probe, exact_layers, exact)
     moments = None
+    checked: tuple[ExactCurvature, ...] = ()
     if not checkpoint.non_finite:  # nothing can be measured through weights that are not numbers
         with clock("measure"):
             moments = capture.measure(
                 network, probe, device=on, dtype=DTYPES[dtype], batch_size=batch_size, seed=seed,
                 progress=lambda done, total: progress("measuring samples", done, total),
+            )  # fmt: skip
+    if exact and moments:
+        with clock("exact"):
+            checked = capture.cross_check(
+                network, probe, tuple(dict.fromkeys(exact_layers)) or _head(moments), exact, device=on,
+                dtype=DTYPES[dtype], batch_size=batch_size, seed=seed,
+                progress=lambda done, total: progress("cross-checking", done, total),
             )  # fmt: skip
     with clock("analyse"):
         layers = _analyse(moments, dtype == "float32", progress) if moments else ()
@@ -84,6 +102,7 @@ def audit(
         settings=Settings(seed, probe.record.samples, batch_size, dtype, on.type),
         environment=environment(on),
         tensors=len(checkpoint.tensors),
+        exact=checked,
     )
     run = Run(started.isoformat(timespec="seconds"), clock.seconds)
     return judge(measured, chosen, run=run, fail_on=fail_on, min_coverage=min_coverage)
@@ -105,6 +124,11 @@ def judge(
         convention=CONVENTION,
         measurements=measured,
     )
+
+
+def _head(moments: Moments) -> tuple[str, ...]:
+    """The layer that gives the network's output, or the last one, by name."""
+    return tuple(one.layer.name for one in moments.layers if one.layer.is_head or one is moments.layers[-1])[:1]
 
 
 def _analyse(moments: Moments, float32: bool, progress: Callable[[str, int, int], None]) -> tuple[LayerSpectra, ...]:

@@ -120,6 +120,21 @@ def _codes(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...
     help="Where the passes run.",
 )
 @option(
+    "Measurement",
+    "--exact",
+    type=click.Choice(["hessian", "ggn"]),
+    help="Cross-check λmax of single layers by Lanczos iteration on the loss's Hessian (given labels) or the "
+    "Gauss–Newton matrix (the expected Fisher): up to 60 steps of about two passes over the probe each.",
+)
+@option(
+    "Measurement",
+    "--exact-layer",
+    "exact_layers",
+    multiple=True,
+    metavar="NAME",
+    help="A layer for --exact; may be repeated.  [default: the head]",
+)
+@option(
     "Verdict",
     "--select",
     multiple=True,

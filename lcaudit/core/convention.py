@@ -10,7 +10,8 @@ CONVENTION = (
     "and loss only.",
     "The layer's Fisher block is approximated by Σ_x ⊗ Σ_g; its eigenvalues are all products of the factors'. For "
     "convolutions its λmax can be wrong by tens of times either way, since gradients at different positions are "
-    "correlated; figures of Σ_x and Σ_g by themselves do not rest on this.",
+    "correlated: so λmax of the block itself, F, is measured from gradients of single samples, and the ratio says how "
+    "far each layer's product can be trusted. Verdicts about conditioning rest on Σ_x and Σ_g by themselves.",
     "κ_p = λmax / λ_⌈p·r⌉, eigenvalues in descending order, over the r that lie above the numerical floor. Exact zeros "
     "(dead features, the softmax's own null direction) are counted as rank, never as κ.",
     "Numerical floor: d · 2.2e-16 of λmax in float64; 1.2e-7 of λmax where products were formed in float32 (sums and "

@@ -7,17 +7,15 @@ Mappings are written in their own order.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lcaudit.core import trust
 from lcaudit.core.quantity import Quantity
 
 #: The percentiles at which condition numbers are reported, as keys of ``FactorSpectrum.condition_number``.
 PERCENTILES = ("50", "80", "90", "100")
-#: Factor within which a product's λmax counts as that of the layer's own Fisher block.
-HOLDS = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +242,6 @@ class LayerSpectra:
         fisher_largest: λmax of the layer's own Fisher block, without the Kronecker form, from gradients of
             single samples. kronecker_ratio: the product's λmax / that.
         block_reason: why these two are ``None``; ``""`` also where they were never asked for.
-        exact: cross-check of λmax by Lanczos iteration, where it was asked for.
     """
 
     layer: LayerRecord
@@ -262,41 +259,16 @@ class LayerSpectra:
     fisher_largest: Quantity | None = None
     kronecker_ratio: Quantity | None = None
     block_reason: str = ""
-    exact: ExactCurvature | None = None
 
     @property
     def product_holds(self) -> bool | None:
-        """Whether Σ_x ⊗ Σ_g gives this layer's λmax within ``HOLDS``; ``None`` where that is not known."""
-        ends = self._ratio_ends()
-        if ends is None:
-            return None
-        if 1 / HOLDS <= ends[0] and ends[1] <= HOLDS:
-            return True
-        return False if ends[0] > HOLDS or ends[1] < 1 / HOLDS else None
+        """Whether Σ_x ⊗ Σ_g gives this layer's λmax; ``None`` where that is not known."""
+        return trust.holds(self.kronecker_ratio)
 
     @property
     def trust(self) -> str:
         """In words, how far Σ_x ⊗ Σ_g can stand for the layer's Fisher block."""
-        ratio, ends = self.kronecker_ratio, self._ratio_ends()
-        if ratio is None:
-            return f"not measured: {self.block_reason or 'the audit did not compare them'}"
-        if ends is None:
-            return "not known: too few samples"
-        low, high = ends
-        if self.product_holds:
-            return f"product holds within ×{HOLDS:g}"
-        if low > 1:
-            return f"product is ×{ratio.value:.2g} too large"
-        if high < 1:
-            return f"product is ×{1 / ratio.value:.2g} too small"
-        return f"product is within ×{max(1 / low, high):.2g}, closer is not known"
-
-    def _ratio_ends(self) -> tuple[float, float] | None:
-        ratio = self.kronecker_ratio
-        if ratio is None or not ratio.reliable or ratio.low is None or ratio.high is None:
-            return None
-        # numbers from a file may be anything
-        return (ratio.low, ratio.high) if 0 < ratio.low <= ratio.value <= ratio.high < math.inf else None
+        return trust.words(self.kronecker_ratio, self.block_reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,10 +276,12 @@ class ExactCurvature:
     """The largest eigenvalue of one layer's block of a curvature matrix, by Lanczos iteration.
 
     Attributes:
-        kind: ``hessian`` of the mean loss on the given labels, or ``ggn``, which is the expected Fisher.
+        layer: its name. kind: ``hessian`` of the mean loss on the given labels, or ``ggn``, which is the
+            expected Fisher.
         largest: over the whole probe. converged: whether the iteration reached its tolerance.
     """
 
+    layer: str
     kind: Literal["hessian", "ggn"]
     largest: Quantity
     converged: bool
@@ -379,7 +353,7 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
-    """One audit's numbers. ``layers`` are in order of execution."""
+    """One audit's numbers. ``layers`` are in order of execution; ``exact``: cross-checks that were asked for."""
 
     checkpoint: CheckpointRecord
     network: NetworkRecord
@@ -393,6 +367,7 @@ class Measurements:
     environment: Environment
     tensors: int = 0
     notes: tuple[str, ...] = field(default=())
+    exact: tuple[ExactCurvature, ...] = ()
 
     @property
     def coverage(self) -> float:

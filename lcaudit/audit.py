@@ -11,13 +11,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 from lcaudit import architectures, capture, checkpoints, fixes, probes, rules, spectra
 from lcaudit.core.convention import convention_of
+from lcaudit.core.errors import UsageError
 from lcaudit.core.gate import FailOn, gate
 from lcaudit.core.looks import until_decided
 from lcaudit.core.machine import DTYPES, choose_device, environment
-from lcaudit.core.measurements import LayerSpectra, Measurements, Settings
+from lcaudit.core.measurements import ExactCurvature, LayerSpectra, Measurements, Settings
 from lcaudit.core.outcomes import Report, Rule, Run
 from lcaudit.core.types import Moments, Settled
 
@@ -43,6 +45,8 @@ def audit(
     task: str = "auto",
     ignore_index: int = -100,
     convention: str = "kfac",
+    exact: Literal["hessian", "ggn"] | None = None,
+    exact_layers: Sequence[str] = (),
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
     fail_on: FailOn = "error",
@@ -61,6 +65,8 @@ def audit(
         task: ``classification``, ``binary``, ``regression``, or ``auto`` for the one that outputs and labels
             speak for. ignore_index: class index of positions that do not count.
         convention: ``kfac``, or ``huang2020`` for that paper's authors' own, in which few rules have limits.
+        exact: cross-check λmax by Lanczos iteration on the Hessian or the Gauss–Newton matrix of single layers.
+        exact_layers: which ones, by name; none for the head.
         select, ignore: rule codes, prefixes or names. progress: called with (stage, done, total).
 
     Raises:
@@ -75,6 +81,8 @@ def audit(
     whose = capture.fisher_of(fisher, mc_samples, convention)
     chosen, started, clock = rules.select(select, ignore), datetime.now(UTC), _Clock()
     on = choose_device(device, dtype)
+    if exact_layers and not exact:
+        raise UsageError("--exact-layer needs --exact hessian or --exact ggn")
     with clock("open"):
         checkpoint = checkpoints.open_checkpoint(Path(model))
         network = architectures.resolve(checkpoint, arch)
@@ -82,13 +90,23 @@ def audit(
             data, network, root=data_root, split=split, samples=samples, seed=seed, mean=mean, std=std,
             task=task, ignore_index=ignore_index,
         )  # fmt: skip
+    if exact:
+        capture.check(network, probe, exact_layers, exact)
     moments = None
+    checked: tuple[ExactCurvature, ...] = ()
     if not checkpoint.non_finite:  # nothing can be measured through weights that are not numbers
         with clock("measure"):
             moments = capture.measure(
                 network, probe, device=on, dtype=DTYPES[dtype], batch_size=batch_size, seed=seed,
                 task=task, ignore_index=ignore_index, fisher=whose, convention=convention,
                 progress=lambda done, total: progress("measuring samples", done, total),
+            )  # fmt: skip
+    if exact and moments:
+        with clock("exact"):
+            checked = capture.cross_check(
+                network, probe, tuple(dict.fromkeys(exact_layers)) or _head(moments), exact, device=on,
+                dtype=DTYPES[dtype], batch_size=batch_size, seed=seed,
+                progress=lambda done, total: progress("cross-checking", done, total),
             )  # fmt: skip
     with clock("analyse"):
         layers = _analyse(moments, dtype == "float32" and convention == "kfac", progress) if moments else ()
@@ -118,6 +136,7 @@ def audit(
         ),
         environment=environment(on),
         tensors=len(checkpoint.tensors),
+        exact=checked,
     )
     run = Run(started.isoformat(timespec="seconds"), clock.seconds)
     return judge(measured, chosen, run=run, fail_on=fail_on, min_coverage=min_coverage)
@@ -139,6 +158,11 @@ def judge(
         convention=convention_of(measured.settings),
         measurements=measured,
     )
+
+
+def _head(moments: Moments) -> tuple[str, ...]:
+    """The layer that gives the network's output, or the last one, by name."""
+    return tuple(one.layer.name for one in moments.layers if one.layer.is_head or one is moments.layers[-1])[:1]
 
 
 def _analyse(moments: Moments, float32: bool, progress: Callable[[str, int, int], None]) -> tuple[LayerSpectra, ...]:

@@ -11,6 +11,9 @@ from lcaudit.core.errors import UsageError
 from lcaudit.core.measurements import ProbeFit
 from lcaudit.core.types import Probe, Settled
 
+#: Scores, samples × classes, that are kept for drawing pairs of sample and label.
+MOST_SCORES = 2**26
+
 
 class Target:
     """Labels of the whole probe; ``objective`` is settled on the first outputs, whatever the batch size."""
@@ -31,6 +34,8 @@ class Target:
         self.asked = (task, classes, ignore_index)
         self.objective: Objective | None = None
         self.fit: FitSums | None = None
+        self.kept: list[torch.Tensor] = []
+        self.why_not = ""
 
     def batch(self, outputs: torch.Tensor, start: int, stop: int, mask: torch.Tensor | None) -> Held:
         """Hold the outputs of samples ``start`` to ``stop`` against their labels.
@@ -49,7 +54,25 @@ class Target:
         assert self.fit is not None
         held = Held(self, self.objective, outputs, start, stop, mask)
         self.fit.add(outputs, held.labels, held.mask)
+        self.why_not = self._unkept(outputs)
+        if not self.why_not:
+            self.kept.append(outputs.cpu())
         return held
+
+    def _unkept(self, outputs: torch.Tensor) -> str:
+        """Why the outputs are not kept for :meth:`scores`."""
+        assert self.objective is not None
+        if self.fisher.kind != "expected":
+            return "labels are the given ones, so that there is no Fisher information to compare with"
+        if self.objective.name != "classification" or outputs.dim() != 2:
+            return "formed only for classifiers that score each sample once"
+        return "too many samples × classes" if len(self.keys) * outputs.shape[1] > MOST_SCORES else ""
+
+    def scores(self) -> torch.Tensor | str:
+        """[n, C], the classes' scores of the whole probe, on the CPU; or why they were not kept."""
+        if self.kept:
+            return torch.cat(self.kept)
+        return self.why_not
 
     @property
     def label(self) -> str:

@@ -12,14 +12,17 @@ Both are with respect to the layer's weight alone, bias held fixed, like Σ_x �
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
 import torch
 from torch.func import functional_call
 
+from lcaudit.capture._as_found import as_found
 from lcaudit.core.errors import ProbeUnavailable, UsageError
+from lcaudit.core.measurements import ExactCurvature
 from lcaudit.core.quantity import Quantity
 from lcaudit.core.text import display_name
 from lcaudit.core.types import Network, Probe
@@ -55,15 +58,58 @@ def largest_curvature(
 
     Cost: per step about two forward and backward passes over the probe.
     """
-    module = network.module.to(device=device, dtype=dtype).eval()
-    name = f"{layer}.weight"
-    weights = dict(module.named_parameters())
-    if name not in weights:
-        raise UsageError(f"--exact: the network has no layer {display_name(layer)!r} with a weight")
+    check(network, probe, [layer], kind)
+    with as_found(network.module, device, dtype) as module:
+        return _largest(module, probe, layer, kind, device, dtype, batch_size, seed, progress)
+
+
+def check(network: Network, probe: Probe, layers: Sequence[str], kind: Kind) -> None:
+    """Refuse what cannot be computed, before anything is.
+
+    Raises: as :func:`largest_curvature`.
+    """
     if kind == "hessian" and probe.labels is None:
         raise ProbeUnavailable("--exact hessian needs labels, and this probe has none", "use --exact ggn")
-    weight = weights[name].detach()
-    samples = len(probe.keys)
+    known = [
+        name.removesuffix(".weight")
+        for name, one in network.module.named_parameters()
+        if name.endswith(".weight") and one.dim() > 1
+    ]
+    for layer in layers:
+        if layer not in known:
+            near = difflib.get_close_matches(layer, known, n=4, cutoff=0.5) or known[-4:]
+            raise UsageError(
+                f"--exact-layer: the network has no layer {display_name(layer)!r} with a weight matrix",
+                f"did you mean {' or '.join(map(display_name, near))}?" if near else "",
+            )
+
+
+def cross_check(
+    network: Network, probe: Probe, layers: Sequence[str], kind: Kind, *,
+    device: torch.device, dtype: torch.dtype, batch_size: int, seed: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[ExactCurvature, ...]:  # fmt: skip
+    """:func:`largest_curvature` of several layers. ``progress``: called with (steps done, most steps)."""
+    found = []
+    for place, layer in enumerate(layers):
+
+        def step(number: int, before: int = place * MOST_STEPS) -> None:
+            progress(before + number, len(layers) * MOST_STEPS)
+
+        value = largest_curvature(
+            network, probe, layer, kind, device=device, dtype=dtype, batch_size=batch_size, seed=seed, progress=step
+        )
+        converged = value.high is not None and value.high - value.value <= 1.01 * TOLERANCE * abs(value.value)
+        found.append(ExactCurvature(layer, kind, value, converged))
+    return tuple(found)
+
+
+def _largest(
+    module: torch.nn.Module, probe: Probe, layer: str, kind: Kind, device: torch.device, dtype: torch.dtype,
+    batch_size: int, seed: int, progress: Callable[[int], None],
+) -> Quantity:  # fmt: skip
+    name, samples = f"{layer}.weight", len(probe.keys)
+    weight = dict(module.named_parameters())[name].detach()
 
     def product(vector: torch.Tensor) -> torch.Tensor:
         total = torch.zeros_like(weight, dtype=torch.float64 if device.type != "mps" else dtype)
@@ -95,6 +141,11 @@ def _batch_product(
     """Σ over a batch of (matrix of one sample) · direction, by differentiating twice in reverse."""
     value = weight.clone().requires_grad_(True)
     logits = functional_call(module, {name: value}, (inputs,))
+    if logits.dim() != 2:
+        raise UsageError(
+            f"--exact needs a classifier that scores each sample once, this network returns {list(logits.shape)}",
+            "leave --exact out",
+        )
     if kind == "hessian":
         assert labels is not None
         loss = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")

@@ -1,73 +1,97 @@
-"""A layer's own Fisher information, without the Kronecker form, from the Gram matrix of per-sample gradients.
+"""A layer's own Fisher information, without the Kronecker form, from the Gram matrix of single samples' gradients.
 
 With G_i the gradient of sample i's loss with respect to the layer's weight, the Fisher block is
-F = (1/m) Σ vec G_i vec G_iᵀ. It shares its non-zero eigenvalues with the m × m matrix
-(1/m) ⟨G_i, G_j⟩, which is small however many parameters the layer has (Papyan 2019; Dangel et al. 2022).
-Correlations between positions, uses and channels are all in it; only the number of samples limits it.
+F = (1/n) Σ vec G_i vec G_iᵀ. It shares its non-zero eigenvalues with the m × m matrix (1/n) ⟨G_i, G_j⟩,
+which is small however many parameters the layer has (Papyan 2019; Dangel et al. 2022). Correlations
+between positions and channels are all in it.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
-from torch.func import functional_call, vjp, vmap
 
-#: Bytes of per-sample gradients formed at once. Wider layers use fewer samples.
-MOST_BYTES = 512 * 2**20
+from lcaudit.capture._survey import Found
+from lcaudit.capture.handlers._base import CHUNK, Call
+
+#: Entries of gradients formed at once while inputs and output gradients are what is kept.
+_SLICE = 32 * 1024 * 1024
 
 
-class SampleGradients:
-    """Keeps what a layer's per-sample gradients need, for the first ``samples`` samples only.
+class Gradients:
+    """Weight gradients of single samples at one layer, kept in whichever form is smaller.
 
-    Memory: inputs and output gradients of those samples, in the network's precision.
+    That is the gradient itself, or the layer's input and output gradient, of which it is a product. For
+    vectors the product is never formed: ⟨g xᵀ, g′ x′ᵀ⟩ = ⟨x, x′⟩ ⟨g, g′⟩.
     """
 
-    def __init__(self, module: torch.nn.Module, samples: int) -> None:
-        self.module = module
-        weight = module.weight
-        assert isinstance(weight, torch.Tensor)
-        self.weight = weight
-        self.samples = min(samples, MOST_BYTES // max(1, weight.numel() * weight.element_size()))
-        self.inputs: list[torch.Tensor] = []
-        self.gradients: list[torch.Tensor] = []
+    def __init__(self, found: Found, samples: int) -> None:
+        """``found`` by the survey of ``samples`` samples."""
+        self.found = found
+        shape, rows = found.shape, found.rows // samples
+        self.whole = shape.groups * shape.inputs * shape.outputs
+        parts = found.call.inputs[0].numel() + rows * shape.groups * shape.outputs
+        self.formed = self.whole < parts
+        self.entries = min(self.whole, parts)
+        self.kept: list[torch.Tensor] = []
+        self.calls: list[tuple[Call, torch.Tensor]] = []
 
-    def see_input(self, inputs: torch.Tensor) -> None:
-        """Keep a batch's inputs [b, …] while more samples are wanted."""
-        left = self.samples - sum(map(len, self.inputs))
-        if left > 0:
-            self.inputs.append(inputs.detach()[:left].clone())
-
-    def see_gradient(self, gradient: torch.Tensor) -> None:
-        """Keep ∂ℓ/∂output [b, …] of the same batch, each sample's own loss."""
-        left = self.samples - sum(map(len, self.gradients))
-        if left > 0:
-            self.gradients.append(gradient.detach()[:left].clone())
+    def add(self, call: Call, gradient: torch.Tensor) -> None:
+        """Samples of one batch: the layer's input, and ∂ℓ/∂output of each sample's own loss."""
+        if self.formed:
+            self.kept.append(torch.cat([self._formed(*part).flatten(1) for part in _parts(call, gradient)]))
+        else:
+            self.calls.append((call, gradient))
 
     def gram(self) -> torch.Tensor | None:
-        """⟨G_i, G_j⟩, float64 [m, m] on the CPU; ``None`` where fewer than two samples have both."""
-        if not self.gradients or [len(x) for x in self.inputs] != [len(g) for g in self.gradients]:
+        """⟨G_i, G_j⟩, float64 [m, m] on the CPU; ``None`` without a sample. What was kept is let go."""
+        kept, calls, self.kept, self.calls = self.kept, self.calls, [], []
+        if self.formed:
+            return _gram(torch.cat(kept)) if kept else None
+        if not calls:
             return None
-        rows = torch.cat([self._flat(x, g) for x, g in zip(self.inputs, self.gradients, strict=True)])
-        self.inputs, self.gradients = [], []
-        return _gram(rows) if len(rows) > 1 else None
+        call = replace(calls[0][0], inputs=torch.cat([one.inputs for one, _ in calls]))
+        gradient = torch.cat([one for _, one in calls])
+        del calls
+        x, g = self._rows(replace(call, inputs=call.inputs[:1]), gradient[:1])
+        if x.shape[-1] == 1:
+            x, g = self._rows(call, gradient)
+            pairs = zip(x.unbind(1), g.unbind(1), strict=True)
+            return sum(_product(a.flatten(1)) * _product(b.flatten(1)) for a, b in pairs)
+        total = torch.zeros(len(gradient), len(gradient), dtype=torch.float64)
+        outputs = max(1, _SLICE // (len(gradient) * x.shape[1] * x.shape[2]))
+        for start in range(0, g.shape[2], outputs):
+            some = [self._formed(*part, start, start + outputs).flatten(1) for part in _parts(call, gradient)]
+            total += _gram(torch.cat(some))
+        return total
 
-    def _flat(self, inputs: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
-        weight = self.weight.detach()
+    def _rows(self, call: Call, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        assert self.found.handler.sample_rows, "asked for where there are some"
+        return self.found.handler.sample_rows(call, gradient)
 
-        def one(x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-            _, back = vjp(lambda value: functional_call(self.module, {"weight": value}, (x.unsqueeze(0),)), weight)
-            return back(g.unsqueeze(0))[0].flatten()
+    def _formed(self, call: Call, gradient: torch.Tensor, start: int = 0, stop: int | None = None) -> torch.Tensor:
+        """[b, K, o, d], of some of the o outputs."""
+        x, g = self._rows(call, gradient)
+        return g[:, :, start:stop] @ x.transpose(2, 3)
 
-        # a few samples at a time: a convolution's own workspace grows with them
-        chunk = max(1, 2**24 // weight.numel())
-        flat: torch.Tensor = vmap(one, chunk_size=chunk)(inputs, gradients)
-        return flat
+
+def _parts(call: Call, gradient: torch.Tensor) -> Iterator[tuple[Call, torch.Tensor]]:
+    """A few samples at a time: unfolding a convolution's input makes it larger by the kernel's size."""
+    taps = max(1, call.weight[0, 0].numel())
+    few = max(1, CHUNK // (taps * max(call.inputs[0].numel(), gradient[0].numel())))
+    for inputs, some in zip(call.inputs.split(few), gradient.split(few), strict=True):
+        yield replace(call, inputs=inputs), some
 
 
 def _gram(rows: torch.Tensor) -> torch.Tensor:
     """rows · rowsᵀ, products in the rows' precision, summed in float64 over blocks of columns."""
     total = torch.zeros(len(rows), len(rows), dtype=torch.float64)
-    for block in rows.split(max(1, math.ceil(rows.shape[1] / 8)), dim=1):
-        total += (block @ block.T).double().cpu()
+    for block in rows.split(8192, dim=1):
+        total += _product(block)
     return total
+
+
+def _product(rows: torch.Tensor) -> torch.Tensor:
+    return (rows @ rows.T).cpu().double()

@@ -7,7 +7,7 @@ not kept. Products are in the network's precision, sums in float64.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -28,10 +28,11 @@ from lcaudit.capture._watch import Use, Watch
 from lcaudit.capture._weights import Block, Weights
 from lcaudit.capture.batch_norm import Replay
 from lcaudit.capture.coverage import not_audited
+from lcaudit.capture.fisher_block import sample_grams
 from lcaudit.capture.handlers._base import Call, Handler
 from lcaudit.capture.tasks import AUTO, CLOSED_FORM, Fisher
 from lcaudit.core.errors import UnknownArchitecture
-from lcaudit.core.types import LayerMoments, Moments, Network, Probe
+from lcaudit.core.types import LayerMoments, Moments, Network, Probe, SampleGram
 
 #: Groups of samples kept apart for intervals; ten is where the grouped jackknife's coverage settles.
 GROUPS = 10
@@ -69,7 +70,8 @@ def measure(
         ProbeUnavailable: labels that the task cannot take.
 
     Cost: about two plain forward and backward passes, and a backward pass more for each further draw;
-        memory of one pass plus 10 · Σ d_in² · 8 bytes, whatever the number of samples.
+        memory of one pass plus 10 · Σ d_in² · 8 bytes, whatever the number of samples, and at most 512 MiB of
+        single samples' gradients.
     """
     target = Target(probe, task, network.record.classes, ignore_index, fisher, seed)
     with as_found(network.module, device, dtype) as module, ExitStack() as stack:
@@ -84,7 +86,7 @@ def measure(
                 run.mask = None if probe.mask is None else probe.mask(start, stop).to(device)
                 run.step(start, stop, group)
                 progress(stop, len(probe.keys))
-        return run.finish()
+        return run.finish(run.sample_grams(batch_size, seed))
 
 
 def plan(probe: Probe, batch_size: int) -> list[tuple[int, int, int]]:
@@ -251,8 +253,20 @@ class _Run:
             for leaf in self.leaves:
                 leaf.grad = None
 
-    def finish(self) -> Moments:
-        """Close the sums."""
+    def sample_grams(self, batch_size: int, seed: int) -> dict[Any, SampleGram | str]:
+        """The layers' own Fisher blocks, from gradients of some samples; by weight's key."""
+        scores = self.target.scores()
+        if isinstance(scores, str):
+            return dict.fromkeys(self.layers, scores)
+        sizes = np.diff(edges(self.samples, self.groups))
+        return sample_grams(
+            self.module, self.weights, self.layers, self.survey.samples, logits=scores,
+            inputs=self.inputs, keys=self.probe.keys, group=np.repeat(np.arange(self.groups), sizes),
+            batch_size=batch_size, seed=seed, unrecorded=self.unrecorded,
+        )  # fmt: skip
+
+    def finish(self, blocks: Mapping[Any, SampleGram | str]) -> Moments:
+        """Close the sums. ``blocks``: as :meth:`sample_grams` gives them."""
         sizes = np.diff(edges(self.samples, self.groups))
         fit, task = self.target.finish()
         reasons: dict[int, str] = dict.fromkeys(self.late, "it runs for some samples only")
@@ -266,7 +280,7 @@ class _Run:
             label = CLOSED_FORM if layer is self.closed else self.target.label
             moments = layer.finish(counts, sum(size for _, _, size in own), layer is self.head, label)
             if moments:
-                finished.append(moments)
+                finished.append(replace(moments, block=blocks.get(layer.found.weight.key, "")))
                 audited |= own
             else:
                 reasons |= dict.fromkeys((block[0] for block in layer.found.blocks), layer.refused)

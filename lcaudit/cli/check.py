@@ -185,6 +185,21 @@ class _NumberOr(click.ParamType[int | str]):
     "Rules whose limits do not hold there are skipped.",
 )
 @option(
+    "Curvature",
+    "--exact",
+    type=click.Choice(["hessian", "ggn"]),
+    help="Cross-check λmax of single layers by Lanczos iteration on the loss's Hessian (given labels) or the "
+    "Gauss–Newton matrix (the expected Fisher): up to 60 steps of about two passes over the probe each.",
+)
+@option(
+    "Curvature",
+    "--exact-layer",
+    "exact_layers",
+    multiple=True,
+    metavar="NAME",
+    help="A layer for --exact; may be repeated.  [default: the head]",
+)
+@option(
     "Verdict",
     "--select",
     multiple=True,

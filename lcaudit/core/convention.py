@@ -36,7 +36,9 @@ def _paragraphs(settings: Settings) -> Iterator[str]:
     yield (
         "The layer's Fisher block is approximated by Σ_x ⊗ Σ_g; its eigenvalues are all products of the factors'. For "
         "convolutions its λmax can be wrong by tens of times either way, since gradients at different positions are "
-        "correlated; figures of Σ_x and Σ_g by themselves do not rest on this."
+        "correlated: so λmax of the block itself, F, is measured from gradients of single samples where that can be "
+        "done, and the ratio says how far each layer's product can be trusted. Verdicts about conditioning rest on Σ_x "
+        "and Σ_g by themselves."
     )
     yield (
         "κ_p = λmax / λ_⌈p·r⌉, eigenvalues in descending order, over the r that lie above the numerical floor. Exact "

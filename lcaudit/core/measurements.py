@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lcaudit.core import trust
 from lcaudit.core.quantity import Quantity
 
 #: The percentiles at which condition numbers are reported, as keys of ``FactorSpectrum.condition_number``.
@@ -234,10 +235,14 @@ class LayerSpectra:
         fisher: of the Kronecker product Σ_x ⊗ Σ_g, κ_p over all products.
         mean_energy: μᵀμ / tr Σ_x, the share of the input's energy that is its mean.
         what_if: by change.
-        weight_norm: Frobenius norm ‖W‖; ``scaled_curvature``: λmax(F)·‖W‖², free of W's scale.
+        weight_norm: Frobenius norm ‖W‖; ``scaled_curvature``: λmax·‖W‖², free of W's scale, with λmax of the
+            layer's own Fisher block, or of the product where that is not known.
         gradient_label: how Σ_g's labels were taken: e.g. ``expected, closed form``, ``expected, one draw per
             sample`` or ``empirical, given labels``.
         enough_samples: smallest number of samples for which κ of Σ_x is judged (4 rows per dimension).
+        fisher_largest: λmax of the layer's own Fisher block, without the Kronecker form, from gradients of
+            single samples. kronecker_ratio: the product's λmax / that.
+        block_reason: why these two are ``None``; ``""`` also where they were never asked for.
     """
 
     layer: LayerRecord
@@ -252,6 +257,35 @@ class LayerSpectra:
     scaled_curvature: Quantity
     gradient_label: str
     enough_samples: int
+    fisher_largest: Quantity | None = None
+    kronecker_ratio: Quantity | None = None
+    block_reason: str = ""
+
+    @property
+    def product_holds(self) -> bool | None:
+        """Whether Σ_x ⊗ Σ_g gives this layer's λmax; ``None`` where that is not known."""
+        return trust.holds(self.kronecker_ratio)
+
+    @property
+    def trust(self) -> str:
+        """In words, how far Σ_x ⊗ Σ_g can stand for the layer's Fisher block."""
+        return trust.words(self.kronecker_ratio, self.block_reason)
+
+
+@dataclass(frozen=True, slots=True)
+class ExactCurvature:
+    """The largest eigenvalue of one layer's block of a curvature matrix, by Lanczos iteration.
+
+    Attributes:
+        layer: its name. kind: ``hessian`` of the mean loss on the given labels, or ``ggn``, which is the
+            expected Fisher.
+        largest: over the whole probe. converged: whether the iteration reached its tolerance.
+    """
+
+    layer: str
+    kind: Literal["hessian", "ggn"]
+    largest: Quantity
+    converged: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +369,7 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
-    """One audit's numbers. ``layers`` are in order of execution."""
+    """One audit's numbers. ``layers`` are in order of execution; ``exact``: cross-checks that were asked for."""
 
     checkpoint: CheckpointRecord
     network: NetworkRecord
@@ -349,6 +383,7 @@ class Measurements:
     environment: Environment
     tensors: int = 0
     notes: tuple[str, ...] = field(default=())
+    exact: tuple[ExactCurvature, ...] = ()
 
     @property
     def coverage(self) -> float:

@@ -127,9 +127,24 @@ class InputMoments:
 
 
 @dataclass(frozen=True, slots=True)
+class SampleGram:
+    """Single samples' weight gradients at one layer, by their inner products.
+
+    Attributes:
+        gram: float64 [m, m]; times 1/n it has the non-zero eigenvalues of the layer's expected Fisher block.
+            Each gradient is scaled by the root of its weight: how many of its like it stands for.
+        group: int64 [m], its sample's group. counts: int64 [G], samples in each group, n in all.
+    """
+
+    gram: torch.Tensor
+    group: torch.Tensor
+    counts: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class LayerMoments:
     """Everything measured at one layer. ``gradient``: float64 [G, K, o, o], Σ g gᵀ over rows, each
-    sample's own loss; ``samples``: int64 [G]."""
+    sample's own loss; ``samples``: int64 [G]; ``block``: of the layer's own Fisher, or why it is not known."""
 
     layer: LayerRecord
     inputs: InputMoments
@@ -137,6 +152,7 @@ class LayerMoments:
     gradient_label: str
     samples: torch.Tensor
     weight_norm: float
+    block: SampleGram | str = ""
 
 
 @dataclass(frozen=True, slots=True)

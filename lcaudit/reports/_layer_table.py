@@ -7,13 +7,13 @@ from lcaudit.core.measurements import LayerSpectra
 from lcaudit.core.outcomes import Report
 from lcaudit.reports import _summary as summary
 from lcaudit.reports._contract import Style
-from lcaudit.reports._terminal import Column, cells, clip, table, wrapped
+from lcaudit.reports._terminal import Column, cells, clip, prose, table, wrapped
 
 #: Layers listed without ``-v``; columns that only ``-v`` shows, and that a narrow terminal loses, least
 #: important first.
 _MOST = 8
-_FOR_EXPERTS = ("κ_50", "≈ λmax(F)")
-_DISPENSABLE = ("kind", "≈ λmax(F)", "95 % interval", "rank/dim", "κ_50")
+_FOR_EXPERTS = ("κ_50", "λmax(F)", "≈ λmax(F)", "≈/own")
+_DISPENSABLE = ("kind", "≈ λmax(F)", "95 % interval", "rank/dim", "κ_50", "λmax(F)", "≈/own")
 _SHORTEST_NAME = 20
 _COLUMNS = (
     Column("layer", right=False),
@@ -22,7 +22,9 @@ _COLUMNS = (
     Column("κ_80 of Σ_x"),
     Column("95 % interval"),
     Column("gain"),
+    Column("λmax(F)"),
     Column("≈ λmax(F)"),
+    Column("≈/own"),
     Column("rank/dim"),
 )
 
@@ -42,14 +44,22 @@ def layer_lines(report: Report, style: Style) -> list[str]:
         "κ_80 now / after BatchNorm before the layer"
     )
     if style.verbosity > 0:
-        legend += "; ≈ λmax(F): of the Kronecker product, tens of times off either way in convolutions"
+        legend += (
+            "; λmax(F): of the layer's own Fisher, ≈ of the Kronecker product that stands for it, and their ratio: "
+            "trust the product where that is near 1"
+        )
     if any(marked):
         legend += "; * named in a finding"
     if not all(summary.kappa(spectra).reliable for spectra in shown):
         legend += "; ? too few samples to judge"
     rows = _fit([[clip(s.layer.name, 60), *_figures(s)] for s in shown], marked, style)
     title = wrapped(f"layers  {len(shown)} of {len(layers)}, {order}", style.width, "", "        ")
-    return [*title, *rows, *wrapped(legend, style.width, "  ")]
+    lines = [*title, *rows, *wrapped(legend, style.width, "  ")]
+    if style.verbosity > 0:
+        lines += wrapped(prose(summary.products(report)), style.width, "  ")
+    for one in report.measurements.exact:
+        lines += wrapped(f"{clip(one.layer, 60)}: {prose(summary.exact(one))}", style.width, "  ")
+    return lines
 
 
 def _fit(rows: list[list[str]], marked: list[str], style: Style) -> list[str]:
@@ -83,6 +93,7 @@ def _without(columns: list[Column], rows: list[list[str]], heading: str) -> list
 
 def _figures(spectra: LayerSpectra) -> list[str]:
     kappa, gain = summary.kappa(spectra), summary.gain(spectra)
+    own, ratio = spectra.fisher_largest, spectra.kronecker_ratio
     interval = ""
     if kappa.low is not None and kappa.high is not None:
         interval = f"{numbers.scientific(kappa.low)} – {numbers.scientific(kappa.high)}"
@@ -92,6 +103,8 @@ def _figures(spectra: LayerSpectra) -> list[str]:
         numbers.scientific(kappa.value) + ("" if kappa.reliable else "?"),
         interval,
         numbers.figure(gain).value if gain else "",
+        numbers.scientific(own.value) + ("" if own.reliable else "?") if own else "",
         numbers.scientific(spectra.fisher.largest.value),
+        numbers.number(ratio.value, 2) + ("" if ratio.reliable else "?") if ratio else "",
         f"{spectra.input.rank}/{spectra.input.dimension}",
     ]

@@ -93,7 +93,7 @@ def page(report: Report) -> Mapping[str, Any]:
         "panels": panels(report),
         "layers": layers,
         "row_headings": ROW_HEADINGS,
-        "footnote": FOOTNOTE,
+        "footnote": f"{FOOTNOTE} {summary.products(report)}".strip(),
         "checks": _checks(report),
         "passes": _passes(report),
         "method": method(report),

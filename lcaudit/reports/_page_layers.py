@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
 from lcaudit.core import figures as numbers
-from lcaudit.core.measurements import FactorSpectrum, LayerSpectra
+from lcaudit.core.measurements import ExactCurvature, FactorSpectrum, LayerSpectra
 from lcaudit.core.outcomes import Limit, Report
 from lcaudit.core.quantity import Quantity
 from lcaudit.core.text import count
@@ -19,8 +19,7 @@ from lcaudit.reports._profile import Series, profile
 #: Beyond this many layers only those named in a finding and the worst ones keep their spectra.
 _MOST_PLOTS = 80
 _CHANGES = {"centring": "after centring", "batch_norm": "after BatchNorm"}
-#: What is known of the product as a stand-in for the Fisher block.
-PRODUCT = "within 10 % at a linear head, tens of times off either way in convolutions"
+_PRODUCT = "Stands for the layer's Fisher block: close at a linear head, tens of times off either way in convolutions."
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +64,7 @@ def panels(report: Report) -> tuple[Panel, ...]:
         ("Gain of BatchNorm", "κ_80 of Σ_x now / after.", summary.gain),
         ("λmax of Σ_x", "Scale of the input, squared.", lambda one: one.input.largest),
         ("λmax of Σ_g", "Scale of the gradient, squared.", lambda one: one.gradient.largest),
-        (
-            "λmax of Σ_x ⊗ Σ_g",
-            f"Stands for the layer's Fisher block: {PRODUCT}.",
-            lambda one: one.fisher.largest,
-        ),
+        _curvature(layers),
         ("κ_80 of Σ_g", "How lopsided the gradient is.", lambda one: _at_80(one.gradient)),
         ("κ_80 of Σ_x ⊗ Σ_g", "Over all products of eigenvalues.", lambda one: _at_80(one.fisher)),
     ]
@@ -84,6 +79,12 @@ def panels(report: Report) -> tuple[Panel, ...]:
         if plot is not None:
             shown.append(Panel(title, f"{note}{_dashed(limits)}", plot))
     return tuple(shown)
+
+
+def _curvature(layers: Sequence[LayerSpectra]) -> tuple[str, str, Callable[[LayerSpectra], Quantity | None]]:
+    if any(one.fisher_largest for one in layers):
+        return "λmax of F", "The layer's own Fisher block, without the product form.", lambda one: one.fisher_largest
+    return "λmax of Σ_x ⊗ Σ_g", _PRODUCT, lambda one: one.fisher.largest
 
 
 def _dashed(limits: Mapping[str, Limit]) -> str:
@@ -111,10 +112,20 @@ def layer_views(report: Report) -> tuple[LayerView, ...]:
     marks = summary.accused(report)
     ranked = sorted(summary.worst_first(layers), key=lambda one: one.layer.name not in marks)
     plotted = {id(one) for one in ranked[:_MOST_PLOTS]}
-    return tuple(_view(one, i, marks.get(one.layer.name, ""), id(one) in plotted) for i, one in enumerate(layers))
+    checked = {name: [one for one in report.measurements.exact if one.layer == name] for name in _checked(report)}
+    return tuple(
+        _view(one, i, marks.get(one.layer.name, ""), id(one) in plotted, checked.get(one.layer.name, ()))
+        for i, one in enumerate(layers)
+    )
 
 
-def _view(one: LayerSpectra, place: int, severity: str, plotted: bool) -> LayerView:
+def _checked(report: Report) -> set[str]:
+    return {one.layer for one in report.measurements.exact}
+
+
+def _view(
+    one: LayerSpectra, place: int, severity: str, plotted: bool, checked: Sequence[ExactCurvature]
+) -> LayerView:  # fmt: skip
     kappa, gain = summary.kappa(one), summary.gain(one)
     shown, after = numbers.figure(kappa), _after(one)
     gained = numbers.figure(gain).value if gain else ""
@@ -146,10 +157,11 @@ def _view(one: LayerSpectra, place: int, severity: str, plotted: bool) -> LayerV
             numbers.figure(gain).interval if gain else "",
             numbers.figure(one.input.largest).value,
             numbers.figure(one.gradient.largest).value,
+            _number(one.fisher_largest),
             numbers.figure(one.fisher.largest).value,
             f"{one.input.rank}/{one.input.dimension}",
         ),
-        facts=_facts(one),
+        facts=(*_facts(one), *(("Cross-check", summary.exact(check)) for check in checked)),
         rows=_rows(one),
         plot=spectra("Spectra", curves) if plotted else None,
     )
@@ -162,6 +174,7 @@ def _facts(one: LayerSpectra) -> tuple[tuple[str, str], ...]:
     enough = "" if one.samples >= one.enough_samples else f", too few: κ of Σ_x needs {one.enough_samples}"
     shape = f"{layer.inputs} → {layer.outputs}" + (f" in {layer.groups} groups" if layer.groups > 1 else "")
     kind = f"{layer.kind}, {layer.geometry}" if layer.geometry else layer.kind
+    own = f"{numbers.spoken(one.fisher_largest)}; " if one.fisher_largest else ""
     return (
         ("Kind", kind),
         ("Shape", f"{shape}, {count(layer.parameters, 'parameter')}"),
@@ -170,7 +183,8 @@ def _facts(one: LayerSpectra) -> tuple[tuple[str, str], ...]:
         ("Mean's share of the energy", f"{energy.value}{f' ({energy.interval})' if energy.interval else ''}"),
         ("Dead inputs", f"{one.input.zero} of {one.input.dimension}"),
         ("‖W‖", numbers.number(one.weight_norm)),
-        ("λmax(Σ_x ⊗ Σ_g)·‖W‖²", numbers.spoken(one.scaled_curvature)),
+        ("λmax of F itself", f"{own}{one.trust}"),
+        ("λmax·‖W‖²", numbers.spoken(one.scaled_curvature)),
         ("Labels of Σ_g", one.gradient_label),
     )
 
@@ -193,8 +207,8 @@ FOOTNOTE = (
     "Where an interval stands, the figure is the best estimate with its small-sample bias removed; plug-in is the "
     "definition evaluated on this very probe. Ranks, effective ranks and the centred matrix are plug-in. κ and gains "
     "are pure numbers; λmax of Σ_x is in squared units of the layer's input, λmax of Σ_g in squared nats per unit of "
-    f"its output. Σ_x ⊗ Σ_g stands for the layer's Fisher block F: {PRODUCT}; figures of Σ_x and Σ_g alone do not rest "
-    "on this."
+    "its output. Σ_x ⊗ Σ_g stands for the layer's Fisher block F; F itself is measured from gradients of single "
+    "samples, and each layer says how far its product can be trusted. Figures of Σ_x and Σ_g alone do not rest on this."
 )
 
 

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from lcaudit.core import figures as numbers
-from lcaudit.core.measurements import LayerSpectra
+from lcaudit.core.measurements import ExactCurvature, LayerSpectra
 from lcaudit.core.outcomes import SEVERITIES, Check, Effect, Finding, Fix, Limit, Report, RuleRecord
 from lcaudit.core.quantity import Quantity
-from lcaudit.core.text import count
+from lcaudit.core.text import count, one_line
+from lcaudit.core.trust import HOLDS
 
 VERDICTS = {"pass": "PASS", "fail": "FAIL", "incomplete": "INCOMPLETE"}
 #: Status of a check → its words in a list of counts.
@@ -124,6 +125,35 @@ def gain(spectra: LayerSpectra) -> Quantity | None:
     """What a BatchNorm before this layer would gain: κ_80 before / after, in ×."""
     change = spectra.what_if.get("batch_norm")
     return replace(change.gain, unit="×") if change else None
+
+
+def products(report: Report) -> str:
+    """Which layers' Kronecker products give their own Fisher's λmax, in one sentence; ``""`` if none was compared."""
+    layers = report.measurements.layers
+    compared = [one for one in layers if one.kronecker_ratio is not None]
+    if not compared:
+        return ""
+    held = [one.layer.name for one in compared if one.product_holds]
+    off = sum(one.product_holds is False for one in compared)
+    open_ = len(compared) - len(held) - off
+    named = f" ({one_line(held, 4)})" if held else ""
+    rest = len(layers) - len(compared)
+    beside = f", and was not compared in {rest}" if rest else ""
+    return (
+        f"λmax of Σ_x ⊗ Σ_g holds within ×{HOLDS:g} of the layer's own Fisher in {len(held)} of "
+        f"{count(len(layers), 'layer')}{named}, is further off in {off}, could not be told in {open_}{beside}; "
+        "verdicts about conditioning rest on Σ_x and Σ_g by themselves."
+    )
+
+
+def exact(one: ExactCurvature) -> str:
+    """A cross-check in words, its layer left out."""
+    matrix = (
+        "the loss's Hessian, given labels" if one.kind == "hessian" else "the Gauss–Newton matrix (expected Fisher)"
+    )
+    found = f"λmax of {matrix}, by Lanczos iteration: {numbers.figure(replace(one.largest, low=None, high=None)).value}"
+    ends = f"residual bound {numbers.figure(one.largest).interval}" if one.largest.low is not None else "no bound"
+    return f"{found}, {ends}" + ("" if one.converged else ", NOT converged")
 
 
 def worst_first(layers: Iterable[LayerSpectra]) -> tuple[LayerSpectra, ...]:

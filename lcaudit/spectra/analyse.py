@@ -10,6 +10,7 @@ import numpy as np
 from lcaudit.core.measurements import PERCENTILES, FactorSpectrum, LayerSpectra, WhatIf
 from lcaudit.core.quantity import Quantity, exact
 from lcaudit.core.types import LayerMoments
+from lcaudit.spectra import fisher_block
 from lcaudit.spectra.correction import Treated
 from lcaudit.spectra.eigenvalues import EFFECTIVE_RANK, ENTROPY_RANK, KAPPA, KAPPA_80, LARGEST, TRACE, Eigenvalues
 from lcaudit.spectra.factor import Whole, plain
@@ -53,6 +54,8 @@ def analyse(moments: LayerMoments, *, float32: bool) -> LayerSpectra:
     judged_gradient = enough_gradient and gradient_strained <= 1
     figures = {name: treated(factor) for name, factor in inputs.items()}
     of_products, fisher = treated_products(inputs["input"], gradient)
+    own = None if isinstance(moments.block, str) else fisher_block.largest(moments.block)
+    block = fisher_block.quantity(own) if own else None
     now = figures["input"][[KAPPA_80]]
     gains = {change: now - figures[change][[KAPPA_80]] for change in CHANGES}
     growth = strained if strained > 1 else max(short_by(now), short_by(gains["batch_norm"]))
@@ -95,9 +98,14 @@ def analyse(moments: LayerMoments, *, float32: bool) -> LayerSpectra:
             for change in CHANGES
         },
         weight_norm=moments.weight_norm,
-        scaled_curvature=_scaled(of_products[[LARGEST]], moments.weight_norm, n, judged and judged_gradient),
+        scaled_curvature=fisher_block.scaled(block, moments.weight_norm)
+        if block
+        else _scaled(of_products[[LARGEST]], moments.weight_norm, n, judged and judged_gradient),
         gradient_label=moments.gradient_label,
         enough_samples=max(wanted, math.ceil(n * min(growth, MOST_GROWTH))) if enough else wanted,
+        fisher_largest=block,
+        kronecker_ratio=fisher_block.ratio(of_products, own) if own else None,
+        block_reason=moments.block if isinstance(moments.block, str) else "" if own else "its gradients are all zero",
     )
 
 

@@ -248,6 +248,8 @@ def _undefined(spectra: LayerSpectra, broken: Quantity) -> LayerSpectra:
         centred=without(spectra.centred),
         gradient=replace(without(spectra.gradient), condition_number={}, curve=()),
         fisher=without(spectra.fisher),
+        fisher_largest=broken,
+        kronecker_ratio=broken,
         what_if={},
         weight_norm=math.nan,
     )

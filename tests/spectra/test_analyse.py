@@ -1,6 +1,7 @@
 """Eigenvalues, condition numbers and what-ifs against literal computations."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,7 +46,10 @@ def test_condition_numbers_of_every_layer_equal_the_literal_ones():
         assert got.input.trace.raw == pytest.approx(np.trace(sums[0]), rel=1e-12)
         whole = literal.kronecker_eigenvalues(sums[0], gradient[0])
         assert got.fisher.largest.raw == pytest.approx(whole[0], rel=1e-10)
-        assert got.scaled_curvature.raw == pytest.approx(whole[0] * layer.weight_norm**2, rel=1e-10)
+        assert got.scaled_curvature.raw == pytest.approx(got.fisher_largest.raw * layer.weight_norm**2, rel=1e-10)
+        alone = analyse(replace(layer, block="not asked for"), float32=False)
+        assert alone.scaled_curvature.raw == pytest.approx(whole[0] * layer.weight_norm**2, rel=1e-10)
+        assert alone.fisher_largest is None and alone.trust == "not measured: not asked for"
         rank = got.input.rank * got.gradient.rank
         assert got.fisher.rank == rank
         kappa = whole[0] / whole[math.ceil(0.8 * rank) - 1]

@@ -87,6 +87,9 @@ class Handler:
         kept: call → bool, which rows have a gradient; ``None`` for all.
         undress: module, its input, the call inside it → the call as the module means it, with its input.
         run: function, call, arguments → output; never writes to the weight.
+        sample_rows: call, output-like tensor → the rows of each sample, inputs [b, groups, d, rows] and
+            gradients [b, groups, o, rows], so that Σ g xᵀ over them is that sample's weight gradient;
+            ``None`` where single samples' gradients are not formed.
     """
 
     functions: tuple[Callable[..., torch.Tensor], ...]
@@ -103,6 +106,7 @@ class Handler:
     kept: Callable[[Call], torch.Tensor | None] = _all_rows
     undress: Callable[[Any, torch.Tensor, Call], Call] = _as_called
     run: Callable[[Any, Call, tuple[Any, ...], Mapping[str, Any]], torch.Tensor] = _plain
+    sample_rows: Callable[[Call, torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None = None
 
 
 def arguments(names: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -129,6 +129,12 @@ def _gradient_rows(call: Call, gradient: torch.Tensor) -> Iterator[torch.Tensor]
     yield grouped.permute(1, 2, 0, 3).flatten(2)
 
 
+def _sample_rows(call: Call, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    groups = call.options.groups
+    columns = call.options.unfold(call.inputs).unflatten(1, (groups, -1))
+    return columns, gradient.unflatten(1, (groups, -1)).flatten(3)
+
+
 def handler(function: Callable[..., torch.Tensor], module: type[torch.nn.Module], dimensions: int) -> Handler:
     """The layer kind of ``function`` and ``module``."""
     return Handler(
@@ -144,4 +150,5 @@ def handler(function: Callable[..., torch.Tensor], module: type[torch.nn.Module]
         gradient_rows=_gradient_rows,
         maskable=False,
         undress=_undress,
+        sample_rows=_sample_rows,
     )

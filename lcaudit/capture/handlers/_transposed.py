@@ -61,16 +61,24 @@ def _accumulator(call: Call, groups: int, device: torch.device) -> _Sums:
 
 
 def _gradient_rows(call: Call, gradient: torch.Tensor) -> Iterator[torch.Tensor]:
-    window: Window = call.options
-    wanted = call.inputs.shape[2:]
     shape = _shape(call)
-    chunk = max(1, CHUNK // (shape.groups * shape.outputs * math.prod(wanted)))
+    chunk = max(1, CHUNK // (shape.groups * shape.outputs * math.prod(call.inputs.shape[2:])))
     for part in gradient.split(chunk):
-        # output padding lengthens the far end, which may make room for windows that no input position has
-        columns = window.unfold(part).unflatten(2, window.positions(part.shape[2:]))
-        for dimension, side in enumerate(wanted):
-            columns = columns.narrow(2 + dimension, 0, side)
-        yield columns.flatten(2).unflatten(1, (shape.groups, -1)).permute(1, 2, 0, 3).flatten(2)
+        yield _patches(call, part).permute(1, 2, 0, 3).flatten(2)
+
+
+def _patches(call: Call, gradient: torch.Tensor) -> torch.Tensor:
+    """[b, c, *sides] of the output → [b, K, o, positions of the input]."""
+    window: Window = call.options
+    # output padding lengthens the far end, which may make room for windows that no input position has
+    columns = window.unfold(gradient).unflatten(2, window.positions(gradient.shape[2:]))
+    for dimension, side in enumerate(call.inputs.shape[2:]):
+        columns = columns.narrow(2 + dimension, 0, side)
+    return columns.flatten(2).unflatten(1, (window.groups, -1))
+
+
+def _sample_rows(call: Call, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return call.inputs.unflatten(1, (call.options.groups, -1)).flatten(3), _patches(call, gradient)
 
 
 def handler(function: Callable[..., torch.Tensor], module: type[torch.nn.Module], dimensions: int) -> Handler:
@@ -87,4 +95,5 @@ def handler(function: Callable[..., torch.Tensor], module: type[torch.nn.Module]
         rows=lambda call: (call.inputs.shape[0], *call.inputs.shape[2:]),
         gradient_rows=_gradient_rows,
         maskable=False,
+        sample_rows=_sample_rows,
     )

@@ -57,6 +57,12 @@ def gradient_rows(call: Call, gradient: torch.Tensor) -> Iterator[torch.Tensor]:
     yield gradient.reshape(-1, gradient.shape[-1]).T.unsqueeze(0)
 
 
+def _sample_rows(call: Call, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """[b, …, d] and [b, …, o] → [b, 1, d, rows] and [b, 1, o, rows]."""
+    inputs, gradients = (one.reshape(len(one), 1, -1, one.shape[-1]) for one in (call.inputs, gradient))
+    return inputs.transpose(2, 3), gradients.transpose(2, 3)
+
+
 HANDLER = Handler(
     functions=(F.linear, torch.addmm, *_PRODUCTS),
     owner=torch.nn.Module,
@@ -68,4 +74,5 @@ HANDLER = Handler(
     accumulator=accumulator,
     rows=lambda call: tuple(call.inputs.shape[:-1]),
     gradient_rows=gradient_rows,
+    sample_rows=_sample_rows,
 )

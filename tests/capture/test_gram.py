@@ -133,7 +133,7 @@ def test_fewer_pairs_are_unbiased_and_spread_over_the_probe():
     assert np.mean(traces) == pytest.approx(float(exact.trace()), rel=0.05)
 
 
-def test_neither_batch_size_nor_order_chooses_the_pairs():
+def test_batch_size_does_not_choose_the_pairs():
     torch.manual_seed(0)
     model, inputs = mlp(6, 5, 4).double(), torch.randn(200, 6, dtype=torch.float64)
     one, two = (measure(network(model), probe(inputs), batch_size=size, **OPTIONS).layers[0].block for size in (7, 100))

@@ -45,6 +45,7 @@ def audit(
     task: str = "auto",
     ignore_index: int = -100,
     convention: str = "kfac",
+    layers: Sequence[str] = (),
     exact: Literal["hessian", "ggn"] | None = None,
     exact_layers: Sequence[str] = (),
     select: Sequence[str] = (),
@@ -65,6 +66,7 @@ def audit(
         task: ``classification``, ``binary``, ``regression``, or ``auto`` for the one that outputs and labels
             speak for. ignore_index: class index of positions that do not count.
         convention: ``kfac``, or ``huang2020`` for that paper's authors' own, in which few rules have limits.
+        layers: measure only layers with these names (``*`` and ``?`` as in file names); none for all.
         exact: cross-check λmax by Lanczos iteration on the Hessian or the Gauss–Newton matrix of single layers.
         exact_layers: which ones, by name; none for the head.
         select, ignore: rule codes, prefixes or names. progress: called with (stage, done, total).
@@ -98,7 +100,7 @@ def audit(
         with clock("measure"):
             moments = capture.measure(
                 network, probe, device=on, dtype=DTYPES[dtype], batch_size=batch_size, seed=seed,
-                task=task, ignore_index=ignore_index, fisher=whose, convention=convention,
+                task=task, ignore_index=ignore_index, fisher=whose, convention=convention, layers=layers,
                 progress=lambda done, total: progress("measuring samples", done, total),
             )  # fmt: skip
     if exact and moments:
@@ -109,14 +111,14 @@ def audit(
                 progress=lambda done, total: progress("cross-checking", done, total),
             )  # fmt: skip
     with clock("analyse"):
-        layers = _analyse(moments, dtype == "float32" and convention == "kfac", progress) if moments else ()
+        spectra_of = _analyse(moments, dtype == "float32" and convention == "kfac", progress) if moments else ()
     settled = moments.task if moments else Settled(task)
     measured = Measurements(
         checkpoint=checkpoint.record,
         network=network.record,
         probe=probe.record,
         fit=moments.fit if moments else None,
-        layers=layers,
+        layers=spectra_of,
         batch_norms=moments.batch_norms if moments else (),
         not_audited=moments.not_audited if moments else (),
         non_finite=checkpoint.non_finite,
@@ -133,6 +135,7 @@ def audit(
             loss=settled.loss,
             ignore_index=ignore_index,
             convention=convention,
+            layers=tuple(layers),
         ),
         environment=environment(on),
         tensors=len(checkpoint.tensors),

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from lcaudit.capture._batches import edges
+from lcaudit.capture._choose import NOT_ASKED
 from lcaudit.capture._forward import forward
 from lcaudit.capture._layer import LayerSums
 from lcaudit.capture._survey import Found
@@ -122,8 +123,9 @@ def sample_grams(
 
     Cost: forward and backward over ``WANTED`` samples, with weight gradients; m² · parameters operations.
     """
+    # layers that were not asked for take their share of the memory, so that asking for fewer shifts no number
     found: dict[Any, SampleGram | str] = {
-        key: _refused(one.found, samples) for key, one in layers.items() if not one.refused
+        key: _refused(one.found, samples) for key, one in layers.items() if one.refused in ("", NOT_ASKED)
     }
     fitting = {key: Gradients(layers[key].found, samples) for key, why in found.items() if not why}
     if logits.numel() > MOST_PAIRS or not logits.isfinite().all():
@@ -135,7 +137,8 @@ def sample_grams(
     for key in fitting:
         enough = key in wanted and np.count_nonzero(scales[key]) > 1
         found[key] = found[key] or ("" if enough else CERTAIN if key in wanted else TOO_LARGE)
-    run = _Run(module, weights, {key: one for key, one in fitting.items() if not found[key]}, unrecorded)
+    asked = {key: one for key, one in fitting.items() if not found[key] and not layers[key].refused}
+    run = _Run(module, weights, asked, unrecorded)
     if run.layers:
         for start, stop in itertools.pairwise(edges(len(pairs.flat), math.ceil(len(pairs.flat) / batch_size))):
             batch = torch.cat([inputs(place, place + 1) for place in pairs.sample[start:stop].tolist()])

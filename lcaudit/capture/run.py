@@ -7,7 +7,7 @@ not kept. Products are in the network's precision, sums in float64.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lcaudit.capture._as_found import as_found
 from lcaudit.capture._batches import batches, edges
+from lcaudit.capture._choose import choose
 from lcaudit.capture._forward import forward
 from lcaudit.capture._huang2020 import batch_statistics, channels_only
 from lcaudit.capture._layer import LayerSums, layer_sums
@@ -52,6 +53,7 @@ def measure(
     ignore_index: int = -100,
     fisher: Fisher = EXPECTED,
     convention: str = "kfac",
+    layers: Sequence[str] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Moments:
     """Run the probe through the network once and return every layer's moments.
@@ -63,6 +65,7 @@ def measure(
         seed: of the label draws. progress: called with (samples done, samples in all).
         task, ignore_index: see :func:`lcaudit.capture.tasks.settle`. fisher: whose labels Σ_g averages over.
         convention: ``kfac``, or ``huang2020`` (see :mod:`lcaudit.capture._huang2020`).
+        layers: only these (see :func:`lcaudit.capture._choose.choose`); none for all. Never shifts a number.
 
     Raises:
         UnknownArchitecture: the network does not return one tensor, samples first.
@@ -80,7 +83,9 @@ def measure(
         assert not theirs or fisher.kind == "empirical", "their labels are the given ones"
         if theirs:
             stack.enter_context(batch_statistics(module, planned))
-        run = _Run(module, probe, target, device, dtype, planned, channels_only if theirs else lambda kind: kind)
+        run = _Run(
+            module, probe, target, device, dtype, planned, channels_only if theirs else lambda kind: kind, layers
+        )
         with run.hooks():
             for group, start, stop in run.batches:
                 run.mask = None if probe.mask is None else probe.mask(start, stop).to(device)
@@ -107,6 +112,7 @@ class _Run:
         dtype: torch.dtype,
         batches: list[tuple[int, int, int]],
         adapt: Callable[[Handler], Handler],
+        layers: Sequence[str],
     ) -> None:
         self.module, self.probe, self.target, self.device, self.dtype = module, probe, target, device, dtype
         self.samples = len(probe.keys)
@@ -120,6 +126,7 @@ class _Run:
         few = min(3 if all(stop - start == 2 for _, start, stop in self.batches) else 2, self.samples)
         self.survey = survey(module, self.weights, self.inputs(0, few), adapt)
         self.unrecorded = self.survey.unrecorded
+        choose(self.survey.found.values(), layers)
         self.layers = layer_sums(self.survey, self.groups, self.sums_on)
         self.late: set[int] = set()
         self.watch = Watch(self.weights, self._see, adapt=adapt)

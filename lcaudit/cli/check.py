@@ -185,6 +185,14 @@ class _NumberOr(click.ParamType[int | str]):
     "Rules whose limits do not hold there are skipped.",
 )
 @option(
+    "Measurement",
+    "--layers",
+    multiple=True,
+    callback=_codes,
+    metavar="NAMES",
+    help="Measure only these layers, by name; * stands for anything. The rest counts as not audited.",
+)
+@option(
     "Curvature",
     "--exact",
     type=click.Choice(["hessian", "ggn"]),

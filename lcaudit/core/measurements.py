@@ -336,6 +336,7 @@ class Settings:
         task: the one asked for, or the one that ``auto`` settled on. task_evidence: what in the data speaks for
             it. loss: its ℓ of one sample, in words. ignore_index: class index that does not count.
         convention: ``kfac``, or ``huang2020`` for that paper's authors' own.
+        layers: patterns of the layers asked for; none for all.
         looks: with ``--samples auto``, the numbers of samples that were tried, the last one being ``samples``.
     """
 
@@ -351,6 +352,7 @@ class Settings:
     loss: str = ""
     ignore_index: int = -100
     convention: str = "kfac"
+    layers: tuple[str, ...] = ()
     looks: tuple[int, ...] = ()
 
 

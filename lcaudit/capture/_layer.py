@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from lcaudit.capture._survey import Found, Survey
-from lcaudit.capture.handlers._base import Accumulator, Call, Shape, add_product
+from lcaudit.capture.handlers._base import Accumulator, Call, Products, Shape
 from lcaudit.core.measurements import LayerRecord
 from lcaudit.core.types import LayerMoments
 
@@ -33,13 +33,11 @@ class LayerSums:
         self.label = ONE_DRAW
         self.gradient_calls = 0
         self.inputs: Accumulator | None = None
-        self.gradient = torch.zeros(0)
+        self.gradient = Products(0, 0, 0, device)
         if not self.refused:
             shape = found.shape
             self.inputs = self.handler.accumulator(found.call, groups, device)
-            self.gradient = torch.zeros(
-                groups, shape.groups, shape.outputs, shape.outputs, dtype=torch.float64, device=device
-            )
+            self.gradient = Products(groups, shape.groups, shape.outputs, device)
 
     def see_input(self, call: Call, group: int, keep: torch.Tensor | None) -> None:
         """Add the rows of one use, those that ``keep`` (bool [rows]) marks."""
@@ -64,13 +62,13 @@ class LayerSums:
         """Add ∂ℓ/∂output of one use, each sample's own loss."""
         self.gradient_calls += 1
         for rows in self.handler.gradient_rows(call, gradient.detach()):
-            add_product(self.gradient[group], rows if keep is None else rows[..., keep])
+            self.gradient.add(rows if keep is None else rows[..., keep], group)
 
     def see_probabilities(self, probabilities: torch.Tensor, group: int) -> None:
         """At the network's output: Σ_g in closed form, diag(p) − p pᵀ (float64 [b, C])."""
         self.label = CLOSED_FORM
         self.gradient_calls += 1
-        self.gradient[group, 0] += torch.diag(probabilities.sum(0)) - probabilities.T @ probabilities
+        self.gradient.total[group, 0] += torch.diag(probabilities.sum(0)) - probabilities.T @ probabilities
 
     def finish(self, samples: torch.Tensor, parameters: int, is_head: bool) -> LayerMoments | None:
         """The moments, or ``None`` with ``refused`` set. ``samples``: int64 [groups]."""
@@ -78,7 +76,7 @@ class LayerSums:
             self.refused = "its output does not reach the loss"
         if self.refused or self.inputs is None:
             return None
-        inputs, gradient = self.inputs.finish(), self.gradient.cpu()
+        inputs, gradient = self.inputs.finish(), self.gradient.settle().cpu()
         rows = int(inputs.rows.sum())
         if rows == 0:
             self.refused = "all its rows are padding"

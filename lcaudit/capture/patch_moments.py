@@ -120,6 +120,11 @@ class PatchMoments:
         angle = (turns_y[:, None, None] + turns_x[None, :, :, None]).flatten(2).flatten(0, 1) * (2 * math.pi)
         once = (torch.arange(self.half) * 2) % m == 0  # frequencies that are their own mirror image
         weight = torch.where(once, 1.0, 2.0).double().repeat_interleave(n) / (n * m)
+        y, x = (torch.arange(k, device=self.device) for k in self.kernel)
+        ends = ([k - 1, 0] for k in self.kernel)
+        self.places = (  # of a pair of taps among the lags; the taps seen from before and from behind the image
+            y - y[:, None] + ky - 1, x - x[:, None] + kx - 1, *(torch.tensor(end, device=self.device) for end in ends)
+        )  # fmt: skip
         self.back = tuple((wave * weight).to(self.double).to(self.device) for wave in (angle.cos(), angle.sin()))
 
     def _start(self) -> None:
@@ -184,52 +189,45 @@ class PatchMoments:
 
     def _add_strips(self, inputs: torch.Tensor) -> None:
         """Keep the border of some samples, to be summed together."""
-        far_y, far_x = self.beyond
+        (far_y, far_x), (height, width) = self.beyond, inputs.shape[2:]
         if max(self.seen) > 1:
             self._unfold_strips(inputs)
             return
-        ends_y = (inputs[:, :, :far_y], inputs[:, :, inputs.shape[2] - far_y :])
-        ends_x = (inputs[..., :far_x], inputs[..., inputs.shape[3] - far_x :])
-        # [b · strip, positions along it, C]
-        along = [end.permute(0, 2, 3, 1).reshape(-1, inputs.shape[3], inputs.shape[1]) for end in ends_y]
-        along += [end.permute(0, 3, 2, 1).reshape(-1, inputs.shape[2], inputs.shape[1]) for end in ends_x]
-        corners = [
-            end.permute(0, 2, 3, 1).reshape(-1, inputs.shape[1])
-            for strip in ends_y
-            for end in (strip[..., :far_x], strip[..., inputs.shape[3] - far_x :])
-        ]
-        self.strips.append((*along, *corners))
+        rows = torch.stack((inputs[:, :, :far_y], inputs[:, :, height - far_y :]))  # [2, b, C, strip, width]
+        columns = torch.stack((inputs[..., :far_x], inputs[..., width - far_x :]))
+        self.strips.append((rows, columns))
         self.strip_samples += len(inputs)
-        if self.strip_samples * max(inputs.shape[2:]) * max(self.beyond) > _ROWS:
+        if self.strip_samples * max(height, width) * max(self.beyond) > _ROWS:
             self._settle_strips()
 
     def _settle_strips(self) -> None:
         """Correlations along the strips, and moments at their corners."""
         if not self.strips:
             return
-        kept = [torch.cat(pieces) for pieces in zip(*self.strips, strict=True)]
-        for end in range(2):
-            for total, strip, step in (
-                (self.rows[end], kept[end], self.dilation[1]),
-                (self.columns[end], kept[2 + end], self.dilation[0]),
-            ):
-                gap = step * (len(total) - 1)
-                flat = F.pad(strip, (0, 0, 0, gap)).flatten(0, 1)  # samples one after another, zeros between
-                for lag in range(len(total)):
-                    total[lag] += self._product(flat[: len(flat) - lag * step], flat[lag * step :])
-            for other in range(2):
-                corner = kept[4 + 2 * end + other]
-                self.corners[end, other] += self._product(corner, corner)
+        rows, columns = (torch.cat(pieces, 1) for pieces in zip(*self.strips, strict=True))
+        rows, columns = rows.permute(0, 1, 3, 4, 2), columns.permute(0, 1, 4, 3, 2)  # [2, b, strip, along, C]
+        for total, strip, step in ((self.rows, rows, self.dilation[1]), (self.columns, columns, self.dilation[0])):
+            if strip.numel():
+                lags = range(0, step * total.shape[1], step)
+                # samples one after another, zeros between
+                flat = F.pad(strip, (0, 0, 0, lags[-1])).flatten(1, 3)
+                n = flat.shape[1]
+                total += torch.stack([self._product(flat[:, : n - lag], flat[:, lag:]) for lag in lags], 1)
+        if rows.numel() and columns.numel():
+            far = self.beyond[1]
+            ends = torch.stack((rows[:, :, :, :far], rows[:, :, :, rows.shape[3] - far :]), 1).flatten(0, 1)
+            corners = ends.flatten(1, 3)
+            self.corners += self._product(corners, corners).unflatten(0, (2, 2))
         self.strips, self.strip_samples = [], 0
 
     def _product(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        """Σ left rightᵀ over rows [n, C] → [groups, c, c]."""
+        """Σ left rightᵀ over rows [ends, n, C] → [ends, groups, c, c]."""
         if self.groups == 1:
-            return (left.T @ right).unsqueeze(0)
+            return torch.bmm(left.transpose(1, 2), right).unsqueeze(1)
         if self.channels == 1:
-            return (left * right).sum(0).view(-1, 1, 1)
-        one, other = (side.unflatten(1, (self.groups, -1)).transpose(0, 1) for side in (left, right))
-        return torch.bmm(one.transpose(1, 2), other)
+            return (left * right).sum(1).unflatten(1, (-1, 1, 1))
+        one, other = (side.unflatten(2, (self.groups, -1)).transpose(1, 2) for side in (left, right))
+        return one.transpose(2, 3) @ other
 
     def _unfold_strips(self, inputs: torch.Tensor) -> None:
         """Moments of the positions where the kernel touches the image but the padding does not let it.
@@ -278,21 +276,19 @@ class PatchMoments:
         self._settle_strips()
         (ky, kx), c = self.kernel, self.channels
         # lags with a negative y are the others', transposed
-        mirrored = self.lags[1:].flip(0, 1).transpose(3, 4)
-        lags = torch.cat([mirrored, self.lags])
-        y, x = (torch.arange(k, device=self.device) for k in (ky, kx))
-        lag_y, lag_x = y - y[:, None] + ky - 1, x - x[:, None] + kx - 1
+        lags = torch.cat([self.lags[1:].flip(0, 1).transpose(3, 4), self.lags])
+        lag_y, lag_x, last_y, last_x = self.places
         blocks = lags[lag_y[:, :, None, None], lag_x]  # [ty, ty', tx, tx', K, c, c']
-        if max(self.seen) <= 1 and any(self.beyond):
-            rows, columns = (torch.cat([one[:, 1:].flip(1).transpose(3, 4), one], 1) for one in (self.rows, self.columns))
-            for end, tap in ((0, -1), (1, 0)):  # from before the first row only the last tap sees anything
-                if self.beyond[0]:
-                    blocks[tap, tap] -= rows[end][lag_x]
-                if self.beyond[1]:
-                    blocks[:, :, tap, tap] -= columns[end][lag_y]
-                if all(self.beyond):
-                    for other, across in ((0, -1), (1, 0)):
-                        blocks[tap, tap, across, across] += self.corners[end, other]
+        if max(self.seen) <= 1:
+            # from before the first row only the last tap sees anything, from behind the last one the first
+            if self.beyond[0]:
+                rows = torch.cat([self.rows[:, 1:].flip(1).transpose(3, 4), self.rows], 1)
+                blocks[last_y, last_y] -= rows[:, lag_x]
+            if self.beyond[1]:
+                columns = torch.cat([self.columns[:, 1:].flip(1).transpose(3, 4), self.columns], 1)
+                blocks[:, :, last_x, last_x] -= columns[:, lag_y].movedim(0, 2)
+            if all(self.beyond):
+                blocks[last_y[:, None], last_y[:, None], last_x, last_x] += self.corners
         shaped = into.view(self.groups, c, ky, kx, c, ky, kx)
         shaped += blocks.permute(4, 5, 0, 2, 6, 1, 3).to(into)
         if self.unfolded is not None:

@@ -66,7 +66,8 @@ def measure(
         with run.hooks():
             for group, start, stop in run.batches:
                 labels = None if probe.labels is None else torch.from_numpy(probe.labels[start:stop]).to(device)
-                run.mask = None if probe.mask is None else probe.mask(start, stop).to(device)
+                mask = None if probe.mask is None else probe.mask(start, stop)
+                run.mask = None if mask is None or bool(mask.all()) else mask.to(device)
                 run.step(run.inputs(start, stop), labels, uniform[start:stop].to(device), group)
                 progress(stop, len(probe.keys))
         return run.finish()
@@ -146,7 +147,7 @@ class _Run:
     def _keep(self, layer: LayerSums, use: Use) -> torch.Tensor | None:
         """Rows that have a gradient and are no padding; ``None`` for all."""
         keep = use.handler.kept(use.call)
-        if self.mask is None or layer.refused or bool(self.mask.all()):
+        if self.mask is None or layer.refused:
             return keep
         if not use.handler.maskable:
             layer.refused = f"padding cannot be left out of a {layer.found.kind.replace('_', ' ')} layer"

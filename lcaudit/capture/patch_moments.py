@@ -235,7 +235,7 @@ class PatchMoments:
         From beyond the padding only the taps on the far side see the image: the last ones from before the
         first row, the first ones from behind the last. Only those are unfolded.
         """
-        (ky, kx), (dy, dx), (ry, rx), (py, px) = self.kernel, self.dilation, self.reach, self.padding
+        (ky, kx), (dy, dx), (py, rx) = self.kernel, self.dilation, (self.padding[0], self.reach[1])
         (beyond_y, beyond_x), (seen_y, seen_x) = self.beyond, self.seen
         if beyond_y:  # rows above and below, corners included
             above, below = inputs[:, :, :beyond_y], inputs[:, :, -beyond_y:]

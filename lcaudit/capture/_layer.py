@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from lcaudit.capture._survey import Found, Survey
-from lcaudit.capture.handlers._base import Accumulator, Call, Shape, add_product
+from lcaudit.capture.handlers._base import Accumulator, Call, Products, Shape
 from lcaudit.core.measurements import LayerRecord
 from lcaudit.core.types import LayerMoments
 
@@ -30,13 +30,11 @@ class LayerSums:
         self.rows = 0
         self.gradient_calls = 0
         self.inputs: Accumulator | None = None
-        self.gradient = torch.zeros(0)
+        self.gradient = Products(0, 0, 0, device)
         if not self.refused:
             shape = found.shape
             self.inputs = self.handler.accumulator(found.call, groups, device)
-            self.gradient = torch.zeros(
-                groups, shape.groups, shape.outputs, shape.outputs, dtype=torch.float64, device=device
-            )
+            self.gradient = Products(groups, shape.groups, shape.outputs, device)
 
     def see_input(self, call: Call, group: int, keep: torch.Tensor | None) -> None:
         """Add the rows of one use, those that ``keep`` (bool [rows]) marks."""
@@ -61,7 +59,7 @@ class LayerSums:
         """Add ∂ℓ/∂output of one use, each sample's own loss."""
         self.gradient_calls += 1
         for rows in self.handler.gradient_rows(call, gradient.detach()):
-            add_product(self.gradient[group], rows if keep is None else rows[..., keep])
+            self.gradient.add(rows if keep is None else rows[..., keep], group)
 
     def gives(self, call: Call, classes: torch.Tensor) -> bool:
         """Whether the layer's channels, in order, are the ``classes``: like its output [1, …], each entry's class."""
@@ -74,7 +72,7 @@ class LayerSums:
         """At the network's output: Σ g gᵀ over rows without a backward pass, float64 [C, C]."""
         self.gradient_calls += 1
         side = self.found.shape.outputs
-        for k, block in enumerate(self.gradient[group]):
+        for k, block in enumerate(self.gradient.total[group]):
             here = slice(k * side, (k + 1) * side)
             block += moment[here, here]
 
@@ -84,11 +82,11 @@ class LayerSums:
             self.refused = "its output does not reach the loss"
         if self.refused or self.inputs is None:
             return None
-        inputs, gradient = self.inputs.finish(), self.gradient.cpu()
+        inputs, gradient = self.inputs.finish(), self.gradient.settle().cpu()
         rows = int(inputs.rows.sum())
         if rows == 0:
             self.refused = "all its rows are padding"
-        elif not (inputs.second.isfinite().all() and gradient.isfinite().all()):
+        elif not (inputs.second.sum() + gradient.sum()).isfinite():  # a sum needs no copies of what may be gigabytes
             self.refused = "its input or gradient is not finite on this probe"
         if self.refused:
             return None

@@ -88,7 +88,9 @@ def measure(
         )
         with run.hooks():
             for group, start, stop in run.batches:
-                run.mask = None if probe.mask is None else probe.mask(start, stop).to(device)
+                mask = None if probe.mask is None else probe.mask(start, stop)
+                run.padded = mask is not None and not bool(mask.all())  # asked once, before it is on the device
+                run.mask = None if mask is None else mask.to(device)
                 run.step(start, stop, group)
                 progress(stop, len(probe.keys))
         return run.finish(run.sample_grams(batch_size, seed))
@@ -134,6 +136,7 @@ class _Run:
         self.group = self.depth = 0
         self.backward_pass = False
         self.mask: torch.Tensor | None = None
+        self.padded = False
         self.leaves: list[torch.Tensor] = []
         self.last: tuple[LayerSums, Call, torch.Tensor] | None = None
         #: the layer that gives the outputs; the same where its Σ_g is taken in closed form
@@ -183,7 +186,7 @@ class _Run:
     def _keep(self, layer: LayerSums, use: Use) -> torch.Tensor | None:
         """Rows that have a gradient and are no padding; ``None`` for all."""
         keep = use.handler.kept(use.call)
-        if self.mask is None or layer.refused or bool(self.mask.all()):
+        if self.mask is None or not self.padded or layer.refused:
             return keep
         if not use.handler.maskable:
             layer.refused = f"padding cannot be left out of a {layer.found.kind.replace('_', ' ')} layer"

@@ -97,7 +97,8 @@ def without_rounding(values: np.ndarray, matrix: np.ndarray, measured: np.ndarra
             the moments as measured, before anything was subtracted from them.
         float32: whether the products were formed in float32.
 
-    Cost: one eigenvalue problem more for each block whose smallest eigenvalue leaves it open.
+    Cost: for each block whose smallest eigenvalue leaves it open a Cholesky factorisation, and where that
+        fails, so that some direction is not real, one eigenvalue problem.
     """
     threshold = values.shape[1] * (float(np.finfo(np.float32).eps) if float32 else EPS)
     cleared = values.copy()
@@ -107,9 +108,20 @@ def without_rounding(values: np.ndarray, matrix: np.ndarray, measured: np.ndarra
         if count and values[k, count - 1] <= threshold * diagonal.max():  # no direction is larger on that scale
             scale = 1 / np.sqrt(diagonal[live])
             scaled = matrix[k][np.ix_(live, live)] * scale[:, None] * scale
-            count = int(np.count_nonzero(np.linalg.eigvalsh(scaled) > threshold))
+            count = _above(scaled, threshold)
         cleared[k, count:] = 0
     return cleared
+
+
+def _above(matrix: np.ndarray, threshold: float) -> int:
+    """How many eigenvalues of a symmetric matrix lie above ``threshold``."""
+    shifted = matrix.copy()
+    shifted[np.diag_indices_from(shifted)] -= threshold
+    try:
+        np.linalg.cholesky(shifted)
+    except np.linalg.LinAlgError:
+        return int(np.count_nonzero(np.linalg.eigvalsh(matrix) > threshold))
+    return len(matrix)
 
 
 def products(

@@ -116,9 +116,63 @@ def arguments(names: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> d
 
 #: Rows in one product: a sum of more in float32 would lose digits that κ of image statistics needs.
 _ROWS = 4096
+#: Rows that are gathered before they are multiplied: the product must outweigh its addition in float64.
+_GATHERED = 1024
+#: Side from which the two equal off-diagonal blocks of a product are computed once.
+_HALVED = 256
+
+
+class Products:
+    """Σ rows · rowsᵀ apart for each group of samples: products in the rows' precision, summed in float64.
+
+    Attributes:
+        total: float64 [groups, K, d, d]; complete after :meth:`settle`.
+    """
+
+    def __init__(self, groups: int, pairs: int, side: int, device: torch.device) -> None:
+        self.total = torch.zeros(groups, pairs, side, side, dtype=torch.float64, device=device)
+        self.group = self.gathered = 0
+        self.waiting: list[torch.Tensor] = []
+
+    def add(self, rows: torch.Tensor, group: int) -> None:
+        """Add ``rows`` [K, d, n] to a group; few rows are copied and wait for more of their group."""
+        if group != self.group:
+            self.settle()
+            self.group = group
+        few = rows.shape[2] < _GATHERED
+        if few:
+            self.waiting.append(rows.clone())
+            self.gathered += rows.shape[2]
+        else:
+            add_product(self.total[group], rows)
+        if self.gathered >= _GATHERED:
+            self.settle()
+
+    def settle(self) -> torch.Tensor:
+        """Multiply what waits; returns ``total``."""
+        if self.waiting:
+            add_product(self.total[self.group], torch.cat(self.waiting, 2))
+        self.waiting, self.gathered = [], 0
+        return self.total
 
 
 def add_product(total: torch.Tensor, rows: torch.Tensor) -> None:
-    """``total += rows · rowsᵀ`` for ``rows`` [K, d, n]: products of some rows in their precision, summed in float64."""
+    """``total += rows · rowsᵀ`` for ``rows`` [K, d, n]: products of some rows in their precision, summed in float64.
+
+    Cost: n d² multiplications, down to half as many for wide rows.
+    """
     for part in rows.split(_ROWS, dim=2):
-        total += torch.bmm(part, part.transpose(1, 2)).to(total)
+        _add_block(total, part)
+
+
+def _add_block(total: torch.Tensor, rows: torch.Tensor) -> None:
+    side = rows.shape[1]
+    if side < _HALVED:
+        total += torch.bmm(rows, rows.transpose(1, 2)).to(total)
+        return
+    cut = side // 2
+    beside = torch.bmm(rows[:, :cut], rows[:, cut:].transpose(1, 2)).to(total)
+    total[:, :cut, cut:] += beside
+    total[:, cut:, :cut] += beside.transpose(1, 2)
+    _add_block(total[:, :cut, :cut], rows[:, :cut])
+    _add_block(total[:, cut:, cut:], rows[:, cut:])

@@ -13,10 +13,16 @@ from typing import Any
 
 import torch
 
-from lcaudit.capture.handlers._base import CHUNK, NO_BATCH, Call, Handler, Shape, add_product, arguments
+from lcaudit.capture import patch_moments
+from lcaudit.capture.handlers._base import CHUNK, NO_BATCH, Call, Handler, Products, Shape, arguments
 from lcaudit.capture.handlers._windows import Window, each, sides
+from lcaudit.capture.patch_moments import PatchMoments
 from lcaudit.core.types import InputMoments
 
+#: Operations in whose time one number is unfolded and copied.
+_COPY = 60
+#: Channels up to which correlations are taken in float64: their cost hardly counts.
+_FEW = 4
 _NAMES = "input weight bias stride padding dilation groups"
 
 
@@ -64,6 +70,38 @@ def _shape(call: Call) -> Shape:
     return Shape(channels * math.prod(kernel), outputs // call.options.groups, call.options.groups)
 
 
+def _correlated(call: Call, groups: int) -> bool:
+    """Whether correlations are the cheapest exact way to this call's patch moments, by operations counted from shapes.
+
+    They are for most kernels of stride 1 wider than a point; unfolding is for all others.
+    """
+    window, image = call.options, tuple(call.inputs.shape[1:])
+    sides = len(window.kernel)
+    if sides != 2 or set(window.stride) != {1} or window.before != window.after or math.prod(window.kernel) == 1:
+        return False
+    if window.mode != "constant" and any(window.before):
+        return False
+    reach = [d * (k - 1) for d, k in zip(window.dilation, window.kernel, strict=True)]
+    beyond = [max(0, far - pad) for far, pad in zip(reach, window.before, strict=True)]
+    if any(pad > far for pad, far in zip(window.before, reach, strict=True)):
+        return False
+    if any(side < far for side, far in zip(image[1:], beyond, strict=True)):
+        return False
+    d = _shape(call).inputs
+    held = patch_moments.spectrum_size(window.kernel, window.dilation, window.groups, image)
+    if held > max(patch_moments.MOST_SPECTRUM, groups * window.groups * d * d):
+        return False
+    positions = math.prod(window.positions(image[1:]))
+    unfolding = window.groups * positions * (2 * d * d + _COPY * d)
+    seen = max(-(-far // step) for far, step in zip(beyond, window.dilation, strict=True))
+    if seen > 1:  # strips are unfolded
+        strips = 4 * max(beyond) * max(image[1:]) * window.groups * (2 * d * d + _COPY * d) // min(window.kernel)
+    else:
+        strips = _COPY * image[0] * sum(image[1:])
+    correlating = patch_moments.operations(window.kernel, window.dilation, window.groups, image) + strips
+    return correlating < unfolding
+
+
 class _Sums:
     """See :class:`Accumulator`. First moments are kept as one summed image per group of samples: patch
     means and their overlap with the padding follow from it exactly, since unfolding is linear. Inputs of
@@ -72,28 +110,54 @@ class _Sums:
     def __init__(self, call: Call, groups: int, device: torch.device) -> None:
         self.shape, self.device, self.groups = _shape(call), device, groups
         self.kernel = call.options.kernel
-        d, pairs = self.shape.inputs, self.shape.groups
-        self.second = torch.zeros(groups, pairs, d, d, dtype=torch.float64, device=device)
+        self.products = Products(groups, self.shape.groups, self.shape.inputs, device)
         self.square = torch.zeros(groups, call.inputs.shape[1], dtype=torch.float64, device=device)
         self.images: dict[tuple[Window, torch.Size], torch.Tensor] = {}
         self.samples: dict[tuple[Window, torch.Size], torch.Tensor] = {}
+        self.correlated: dict[tuple[Window, torch.Size], PatchMoments | None] = {}
+        self.group = 0
 
     def add(self, call: Call, group: int, keep: torch.Tensor | None) -> None:
+        if group != self.group:
+            self._take()
+            self.group = group
         inputs, window = call.inputs, call.options
-        positions = math.prod(window.positions(inputs.shape[2:]))
-        chunk = max(1, CHUNK // (self.shape.groups * self.shape.inputs * positions))
-        for part in inputs.split(chunk):
-            columns = window.unfold(part).unflatten(1, (self.shape.groups, -1))
-            add_product(self.second[group], columns.permute(1, 2, 0, 3).flatten(2))
         kind = (window, inputs.shape[1:])
         if kind not in self.images:
             self.images[kind] = torch.zeros(self.groups, *kind[1], dtype=torch.float64, device=self.device)
             self.samples[kind] = torch.zeros(self.groups, dtype=torch.int64)
-        self.images[kind][group] += inputs.sum(0, dtype=torch.float64)
-        self.square[group] += inputs.square().sum((0, *range(2, inputs.dim())), dtype=torch.float64)
+            self.correlated[kind] = self._correlation(call) if _correlated(call, self.groups) else None
+        correlation = self.correlated[kind]
+        if correlation:
+            correlation.add(inputs)
+        else:
+            self._unfold(inputs, window, group)
+            self.square[group] += inputs.flatten(2).square().sum(2).sum(0, dtype=torch.float64)
+        self.images[kind][group] += inputs.sum(0)
         self.samples[kind][group] += inputs.shape[0]
 
+    def _correlation(self, call: Call) -> PatchMoments:
+        window, image = call.options, tuple(call.inputs.shape[1:])
+        # images themselves hold directions near the rounding errors of float32, and have few channels
+        dtype = torch.float64 if image[0] <= _FEW and self.device == call.inputs.device else call.inputs.dtype
+        return PatchMoments(
+            window.kernel, window.dilation, window.before, window.groups, image, call.inputs.device, dtype
+        )
+
+    def _unfold(self, inputs: torch.Tensor, window: Window, group: int) -> None:
+        positions = math.prod(window.positions(inputs.shape[2:]))
+        chunk = max(1, CHUNK // (self.shape.groups * self.shape.inputs * positions))
+        for part in inputs.split(chunk):
+            columns = window.unfold(part).unflatten(1, (self.shape.groups, -1))
+            self.products.add(columns.permute(1, 2, 0, 3).flatten(2), group)
+
+    def _take(self) -> None:
+        for correlation in self.correlated.values():
+            if correlation and correlation.added:
+                self.square[self.group] += correlation.take(self.products.total[self.group])
+
     def finish(self) -> InputMoments:
+        self._take()
         pairs = self.shape.groups
         taps = math.prod(self.kernel)
         channels = self.shape.inputs // taps
@@ -112,7 +176,7 @@ class _Sums:
             rows += samples * inside.shape[1]
             elements += samples * math.prod(size[1:])
         return InputMoments(
-            second=self.second.cpu(),
+            second=self.products.settle().cpu(),
             cross=cross,
             overlap=overlap / int(rows.sum()),
             tap=torch.arange(taps).repeat(channels),

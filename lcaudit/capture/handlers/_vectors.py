@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from lcaudit.capture.handlers._base import add_product
+from lcaudit.capture.handlers._base import Products
 from lcaudit.core.types import InputMoments
 
 
@@ -12,19 +12,19 @@ class VectorSums:
     """Σ x xᵀ and Σ x, with one pair of factors for each of ``channel_groups`` groups of entries."""
 
     def __init__(self, d: int, channel_groups: int, groups: int, device: torch.device) -> None:
-        self.second = torch.zeros(groups, channel_groups, d, d, dtype=torch.float64, device=device)
+        self.second = Products(groups, channel_groups, d, device)
         self.first = torch.zeros(groups, channel_groups, d, dtype=torch.float64, device=device)
         self.rows = torch.zeros(groups, dtype=torch.int64)
 
     def add_rows(self, rows: torch.Tensor, group: int) -> None:
         """Add ``rows`` [channel groups, d, n]."""
-        add_product(self.second[group], rows)
+        self.second.add(rows, group)
         self.first[group] += rows.sum(-1, dtype=self.first.dtype)
         self.rows[group] += rows.shape[-1]
 
     def finish(self) -> InputMoments:
         """The sums, on the CPU: one tap, which always lies inside the input."""
-        second, first = self.second.cpu(), self.first.cpu()
+        second, first = self.second.settle().cpu(), self.first.cpu()
         d = first.shape[-1]
         return InputMoments(
             second=second,

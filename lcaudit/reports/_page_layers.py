@@ -205,7 +205,7 @@ ROW_HEADINGS = (
 )
 FOOTNOTE = (
     "Where an interval stands, the figure is the best estimate with its small-sample bias removed; plug-in is the "
-    "definition evaluated on this very probe. Ranks, effective ranks and the centred matrix are plug-in. κ and gains "
+    "definition evaluated on this very probe. Ranks and the centred matrix are plug-in. κ and gains "
     "are pure numbers; λmax of Σ_x is in squared units of the layer's input, λmax of Σ_g in squared nats per unit of "
     "its output. Σ_x ⊗ Σ_g stands for the layer's Fisher block F; F itself is measured from gradients of single "
     "samples, and each layer says how far its product can be trusted. Figures of Σ_x and Σ_g alone do not rest on this."

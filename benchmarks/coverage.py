@@ -37,7 +37,7 @@ from lcaudit.spectra.second_moment import BATCH_NORM_EPS
 GROUPS = 10
 SPECTRA = ("power law", "spiked", "flat", "uncentred")
 ROWS = ("gaussian", "random length", "heavy entries")
-FIGURES = ("κ_50", "κ_80", "κ_100", "λmax", "gain", "mean energy")
+FIGURES = ("κ_50", "κ_80", "λmax", "gain", "mean energy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,6 @@ class Population:
         return {
             "κ_50": kappa(values, "50"),
             "κ_80": kappa(values, "80"),
-            "κ_100": kappa(values, "100"),
             "λmax": float(values[0]),
             "gain": kappa(values, "80") / kappa(normalised, "80"),
             "mean energy": float(self.mean @ self.mean / values.sum()),
@@ -129,7 +128,7 @@ def layer(data: np.ndarray, groups: int = GROUPS) -> LayerMoments:
 def read(measured: LayerSpectra) -> dict[str, Quantity]:
     """The figures that are checked."""
     return {
-        **{f"κ_{p}": measured.input.condition_number[p] for p in ("50", "80", "100")},
+        **{f"κ_{p}": measured.input.condition_number[p] for p in ("50", "80")},
         "λmax": measured.input.largest,
         "gain": measured.what_if["batch_norm"].gain,
         "mean energy": measured.mean_energy,
@@ -211,7 +210,7 @@ def _summary(values: np.ndarray) -> dict[str, float | None]:
 
 
 def table(results: list[dict[str, Any]], figures: tuple[str, ...] = ("κ_50", "κ_80")) -> str:
-    """Markdown: what was found for each figure, spectrum, d and n/d, over all kinds of rows."""
+    """Markdown: what was found for each figure, spectrum, d and n/d that was ever judged, over all kinds of rows."""
     lines = [
         "| figure | spectrum | d | rows per d | runs | judged | coverage | wrong at verdict level | bias of log |"
         " uncorrected |",
@@ -234,10 +233,10 @@ def table(results: list[dict[str, Any]], figures: tuple[str, ...] = ("κ_50", "�
             def mean(name: str, seen: list[tuple[float, dict[str, float]]] = seen, judged: float = judged) -> float:
                 return sum(weight * got[name] for weight, got in seen) / judged
 
-            shown = "— | — | —"
-            if judged:
-                worst = max((got["bias"] for _, got in seen), key=abs)
-                shown = f"{100 * mean('coverage'):.1f} % | {100 * mean('wrong'):.2f} % | {worst:+.3f}"
+            if not judged:
+                continue
+            worst = max((got["bias"] for _, got in seen), key=abs)
+            shown = f"{100 * mean('coverage'):.1f} % | {100 * mean('wrong'):.2f} % | {worst:+.3f}"
             head = f"| {figure} | {spectrum} | {side} | {where} | {runs} | {100 * judged / runs:.0f} %"
             lines.append(f"{head} | {shown} | {plain:+.2f} |")
     return "\n".join(lines)
@@ -245,7 +244,7 @@ def table(results: list[dict[str, Any]], figures: tuple[str, ...] = ("κ_50", "�
 
 def page(text: str, results: list[dict[str, Any]]) -> str:
     """``text`` with the tables between its markers made anew."""
-    for name, figures in (("main", ("κ_50", "κ_80")), ("other", ("κ_100", "λmax", "gain"))):
+    for name, figures in (("main", ("κ_50", "κ_80")), ("other", ("λmax", "gain"))):
         begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
         before, _, rest = text.partition(begin)
         text = f"{before}{begin}{table(results, figures)}\n{end}{rest.partition(end)[2]}"

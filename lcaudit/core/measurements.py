@@ -239,9 +239,10 @@ class LayerSpectra:
             layer's own Fisher block, or of the product where that is not known.
         gradient_label: how Σ_g's labels were taken: e.g. ``expected, closed form``, ``expected, one draw per
             sample`` or ``empirical, given labels``.
-        enough_samples: smallest number of samples for which κ of Σ_x is judged (4 rows per dimension).
+        enough_samples: samples with which κ of Σ_x can be judged; beyond ``least_samples`` an extrapolation.
         fisher_largest: λmax of the layer's own Fisher block, without the Kronecker form, from gradients of
             single samples. kronecker_ratio: the product's λmax / that.
+        least_samples: samples that give 4 rows per dimension, and 100: with fewer nothing is judged.
         block_reason: why these two are ``None``; ``""`` also where they were never asked for.
     """
 
@@ -260,6 +261,7 @@ class LayerSpectra:
     fisher_largest: Quantity | None = None
     kronecker_ratio: Quantity | None = None
     block_reason: str = ""
+    least_samples: int = 0
 
     @property
     def product_holds(self) -> bool | None:

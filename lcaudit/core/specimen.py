@@ -128,6 +128,7 @@ def layer(
         scaled_curvature=quantity(9.0),
         gradient_label="expected, one draw",
         enough_samples=4 * dimension,
+        least_samples=4 * dimension,
         fisher_largest=quantity(1.0 if kind == "linear" else 20.0, 0.5, "nat", n=128),
         kronecker_ratio=quantity(1.0 if kind == "linear" else 0.05, 0.4, "×", n=128),
     )

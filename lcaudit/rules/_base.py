@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 
+from lcaudit.core.figures import grouped
 from lcaudit.core.measurements import FactorSpectrum, LayerSpectra, Measurements
 from lcaudit.core.outcomes import Fail
 from lcaudit.core.quantity import Quantity
@@ -24,10 +25,21 @@ def too_few(spectra: LayerSpectra) -> str:
     """Why the layer's spectrum cannot be judged for want of samples, or ``""``."""
     if spectra.samples >= spectra.enough_samples:
         return ""
+    have = f"the probe has {count(spectra.samples, 'sample')}"
+    if spectra.samples < spectra.least_samples:
+        return (
+            f"needs {count(spectra.least_samples, 'sample')} (at least 4 rows for each of "
+            f"{count(spectra.input.dimension, 'entry', 'entries')}), {have}"
+        )
     return (
-        f"needs {count(spectra.enough_samples, 'sample')} (at least 4 rows for each of "
-        f"{count(spectra.input.dimension, 'entry', 'entries')}), the probe has {count(spectra.samples, 'sample')}"
+        f"κ still changes too much with the number of samples: about {about(spectra.enough_samples)} would do, {have}"
     )
+
+
+def about(number: int) -> str:
+    """A number that was extrapolated, rounded up to two digits."""
+    unit = 10 ** max(0, len(str(number)) - 2)
+    return grouped(-(-number // unit) * unit)
 
 
 def kernel(spectra: LayerSpectra) -> tuple[int, int]:

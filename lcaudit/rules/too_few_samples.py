@@ -15,9 +15,11 @@ How it is measured
     samples needed divided by the number used.
 
 How sure
-    Where rows are too few the count is exact. Beyond that the number of samples needed is estimated from the
-    size of the correction, and another probe gives another one: within a factor of 1.5 of the samples used
-    the verdict is undecided, so that it does not flip from probe to probe.
+    Where rows are too few the count is exact. Beyond that the number of samples needed is extrapolated from
+    the size of the correction, and another probe gives another one: within a factor of 1.5 of the samples used
+    the verdict is undecided, so that it does not flip from probe to probe. With more samples the number can
+    rise again. Inputs whose directions are nearly alike (κ near 1) are the hardest: any sample shows a spread
+    that is not there, and the number named is then rather a way of saying "many".
 
 False alarms
     None: it is a statement about this audit, not about the model.
@@ -36,10 +38,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lcaudit.core import specimen
+from lcaudit.core.figures import grouped
 from lcaudit.core.measurements import LayerSpectra, Measurements
 from lcaudit.core.outcomes import Fail, Limit, Outcome, Pass, Rule, Skip, Undecided
-from lcaudit.core.quantity import exact
+from lcaudit.core.quantity import Quantity, exact
 from lcaudit.core.text import count, display_name
+from lcaudit.rules._base import about
 
 LIMIT = Limit(
     1,
@@ -65,26 +69,43 @@ def check(measurements: Measurements) -> Sequence[Outcome]:
     outcomes: list[Outcome] = []
     for spectra in measurements.layers:
         name, needed, used = spectra.layer.name, samples_needed(spectra), max(1, spectra.samples)
-        measured = exact(needed / used, "×")
+        measured = _measured(needed / used, spectra)
         kappa = spectra.input.condition_number.get("80")
         estimated = kappa is not None and kappa.low is not None
         if needed <= used / (DOUBT if estimated else 1):
             outcomes.append(Pass(name, measured))
         elif needed > used * (DOUBT if estimated else 1):
             sentence = (
-                f"{display_name(name)}: {count(spectra.samples, 'sample')} used, {count(needed, 'sample')} needed."
+                f"{display_name(name)}: {count(spectra.samples, 'sample')} used, {_words(needed, spectra)} needed."
             )
             outcomes.append(Fail(name, measured, "too-few-samples", (sentence,)))
         else:
-            reason = f"about {count(needed, 'sample')} are needed and {count(spectra.samples, 'sample')} were used"
+            reason = f"about {about(needed)} samples are needed and {count(spectra.samples, 'sample')} were used"
             outcomes.append(Undecided(name, measured, f"{reason}, too close to tell"))
     return outcomes or [Skip("", "no layer was measured")]
+
+
+def _extrapolated(spectra: LayerSpectra) -> bool:
+    return spectra.samples >= spectra.least_samples
+
+
+def _measured(ratio: float, spectra: LayerSpectra) -> Quantity:
+    """Samples needed over samples used: a count, or an extrapolation and by how much it may be wrong."""
+    if not _extrapolated(spectra):
+        return exact(ratio, "×")
+    how = "extrapolated from the size of the correction"
+    return Quantity(ratio, "×", ratio / DOUBT, ratio * DOUBT, method=how, n=spectra.samples, scale="log")
+
+
+def _words(needed: int, spectra: LayerSpectra) -> str:
+    return f"about {about(needed)}" if _extrapolated(spectra) else grouped(needed)
 
 
 def tell(fails: Sequence[Fail], measurements: Measurements) -> tuple[str, str]:
     """How many samples would do for all."""
     names = {fail.layer for fail in fails}
-    needed = max(samples_needed(spectra) for spectra in measurements.layers if spectra.layer.name in names)
+    most = max((one for one in measurements.layers if one.layer.name in names), key=samples_needed)
+    needed, words = samples_needed(most), _words(samples_needed(most), most)
     probe = measurements.probe
     supply = (
         f"The probe holds {count(probe.available, 'sample')}."
@@ -92,9 +113,10 @@ def tell(fails: Sequence[Fail], measurements: Measurements) -> tuple[str, str]:
         else f"The probe holds only {count(probe.available, 'sample')}: another split, or a larger data set, is needed."
     )
     return (
-        f"{count(len(fails), 'layer')} not judged: {count(needed, 'sample')} would do",
-        f"{count(probe.samples, 'sample')} of the probe were used. With so few, condition numbers of these layers are "
-        f"inflated, so they are shown but not judged. {count(needed, 'sample')} would do for all of them. {supply}",
+        f"{count(len(fails), 'layer')} not judged: {words} samples would do",
+        f"{count(probe.samples, 'sample')} of the probe were used. With so few, condition numbers of these layers "
+        f"still change with the number of samples, so they are shown but not judged. {words[0].upper()}{words[1:]} "
+        f"samples would do for all of them. {supply}",
     )
 
 

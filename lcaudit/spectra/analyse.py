@@ -90,7 +90,7 @@ def analyse(moments: LayerMoments, *, float32: bool) -> LayerSpectra:
         what_if={
             change: WhatIf(
                 change,
-                dict(zip(PERCENTILES, estimates(figures[change], n=n, enough=judged)[KAPPA:], strict=True)),
+                _condition_numbers(estimates(figures[change], n=n, enough=judged)),
                 replace(estimates(gains[change], n=n, enough=judged)[0], unit="×"),
                 inputs[change].full.curve(),
                 _EXACT[change],
@@ -102,6 +102,7 @@ def analyse(moments: LayerMoments, *, float32: bool) -> LayerSpectra:
         if block
         else _scaled(of_products[[LARGEST]], moments.weight_norm, n, judged and judged_gradient),
         gradient_label=moments.gradient_label,
+        least_samples=wanted,
         enough_samples=max(wanted, math.ceil(n * min(growth, MOST_GROWTH))) if enough else wanted,
         fisher_largest=block,
         kronecker_ratio=fisher_block.ratio(of_products, own) if own else None,
@@ -121,6 +122,13 @@ def _rows_for(dimension: int, positions: int) -> int:
     return math.ceil(ROWS_PER_DIMENSION * dimension / positions)
 
 
+def _condition_numbers(figures: list[Quantity]) -> dict[str, Quantity]:
+    """By percentile. κ_100 rests on the one smallest direction: its interval covers too seldom to be given."""
+    found = dict(zip(PERCENTILES, figures[KAPPA:], strict=True))
+    last = found["100"]
+    return found | {"100": Quantity(last.raw, method="plug-in, no interval", n=last.n, reliable=False)}
+
+
 def _summary(spectrum: Eigenvalues, dimension: int, zero: int, figures: list[Quantity]) -> FactorSpectrum:
     rank = spectrum.rank
     return FactorSpectrum(
@@ -130,9 +138,7 @@ def _summary(spectrum: Eigenvalues, dimension: int, zero: int, figures: list[Qua
         floor=spectrum.floor,
         largest=figures[LARGEST],
         trace=figures[TRACE],
-        condition_number=dict(zip(PERCENTILES, figures[KAPPA:], strict=True))
-        if rank
-        else dict.fromkeys(PERCENTILES, exact(math.nan)),
+        condition_number=_condition_numbers(figures) if rank else dict.fromkeys(PERCENTILES, exact(math.nan)),
         effective_rank=figures[EFFECTIVE_RANK] if rank else exact(0.0),
         entropy_rank=figures[ENTROPY_RANK] if rank else exact(0.0),
         curve=spectrum.curve(),

@@ -16,7 +16,9 @@ from lcaudit.capture.labels import draw, uniforms
 from tests.cases import SHARED, needs_shared, network, probe
 from tests.conformance.conformance_cases import CASES
 
-curvlinops = pytest.importorskip("curvlinops", reason="curvlinops-for-pytorch is not installed: pip install '.[oracle]'")
+curvlinops = pytest.importorskip(
+    "curvlinops", reason="curvlinops-for-pytorch is not installed: pip install '.[oracle]'"
+)
 
 SEED = 3
 SUPPORTED = [

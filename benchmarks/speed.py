@@ -11,9 +11,9 @@ For each network one process times everything on the same data, repetitions inte
 channels-last where there are convolutions), the audit's capture, its spectra with intervals, and the
 peers on the same linear and convolution layers: curvlinops' K-FAC, nngeometry's K-FAC and PyHessian's
 largest eigenvalue. Peers run on fewer samples, and are compared with a plain pass over those. Given are
-ratios of medians, and the smallest and largest ratio of one repetition (one less for peers); wall time, and beside it the
-ratio of processor time, which a busy machine disturbs less (threads that spin count in it). Peak memory
-is another process for each, less what the process held with model and data in place.
+ratios of medians, and the smallest and largest ratio of one repetition (one less for peers); wall time,
+and beside it the ratio of processor time, which a busy machine disturbs less (threads that spin count in
+it). Peak memory is another process for each, less what the process held with model and data in place.
 
 Weights and images are random: speed does not depend on them, except that PyHessian iterates to a tolerance and
 that narrow spectra may need fewer exact replicates. A peer that cannot be had is named with the reason.
@@ -36,6 +36,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def residual(blocks: int, width: int = 16, classes: int = 10) -> nn.Module:
 def perceptron() -> nn.Module:
     """784 – 1024 – 1024 – 1024 – 10."""
     sides = [784, 1024, 1024, 1024]
-    layers = [part for a, b in zip(sides, sides[1:], strict=False) for part in (nn.Linear(a, b), nn.ReLU())]
+    layers = [part for a, b in pairwise(sides) for part in (nn.Linear(a, b), nn.ReLU())]
     return nn.Sequential(*layers, nn.Linear(sides[-1], 10))
 
 
@@ -249,9 +250,8 @@ class Bench:
             from nngeometry.object import PMatKFAC
 
             known = LayerCollection()
-            for path, part in self.model.named_modules():
-                if isinstance(part, (nn.Linear, nn.Conv2d)):
-                    known.add_layer_from_model(self.model, part)
+            for layer in self.layers():
+                known.add_layer_from_model(self.model, layer)
             FIM_MonteCarlo(
                 self.model, self.loader(), PMatKFAC, variant="classif_logits", trials=1, device=self.device,
                 layer_collection=known,

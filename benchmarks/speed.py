@@ -23,6 +23,7 @@ Set OMP_NUM_THREADS to choose the number of threads; OpenBLAS gets one, as ``lca
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
 import os
@@ -228,20 +229,17 @@ class Bench:
         data = torch.utils.data.TensorDataset(self.inputs[: self.fewer], self.labels[: self.fewer])
         return torch.utils.data.DataLoader(data, batch_size=self.case.batch)
 
-    def layers(self) -> list[nn.Module]:
-        """Those that every K-FAC knows."""
-        return [part for part in self.model.modules() if isinstance(part, (nn.Linear, nn.Conv2d))]
-
     def peer(self, name: str) -> None:
         """Run one; raises where it cannot be had."""
-        self.model.requires_grad_(True)
+        model = copy.deepcopy(self.model).requires_grad_(True)  # one that fails may leave its hooks behind
+        layers = [part for part in model.modules() if isinstance(part, (nn.Linear, nn.Conv2d))]  # known to every K-FAC
         data = [(x.to(self.device), y.to(self.device)) for x, y in self.loader()]
         if name == PEERS[0]:
             import curvlinops
 
-            wanted = [p for layer in self.layers() for p in layer.parameters(recurse=False)]
+            wanted = [p for layer in layers for p in layer.parameters(recurse=False)]
             curvlinops.KFACLinearOperator(
-                self.model, nn.CrossEntropyLoss(reduction="sum"), wanted, data, fisher_type="mc", mc_samples=1,
+                model, nn.CrossEntropyLoss(reduction="sum"), wanted, data, fisher_type="mc", mc_samples=1,
                 check_deterministic=False, separate_weight_and_bias=True,
             ).compute_kronecker_factors()  # fmt: skip
         elif name == PEERS[1]:
@@ -250,18 +248,17 @@ class Bench:
             from nngeometry.object import PMatKFAC
 
             known = LayerCollection()
-            for layer in self.layers():
-                known.add_layer_from_model(self.model, layer)
+            for layer in layers:
+                known.add_layer_from_model(model, layer)
             FIM_MonteCarlo(
-                self.model, self.loader(), PMatKFAC, variant="classif_logits", trials=1, device=self.device,
+                model, self.loader(), PMatKFAC, variant="classif_logits", trials=1, device=self.device,
                 layer_collection=known,
             )  # fmt: skip
         else:
             from pyhessian import hessian
 
             cuda = self.device.type == "cuda"
-            hessian(self.model, nn.CrossEntropyLoss(), dataloader=data, cuda=cuda).eigenvalues(top_n=1)
-        self.model.zero_grad()
+            hessian(model, nn.CrossEntropyLoss(), dataloader=data, cuda=cuda).eigenvalues(top_n=1)
 
     def peak(self, what: str) -> float:
         """MiB above what model and data take, on the device (or in the process)."""

@@ -11,9 +11,9 @@ For each network one process times everything on the same data, repetitions inte
 channels-last where there are convolutions), the audit's capture, its spectra with intervals, and the
 peers on the same linear and convolution layers: curvlinops' K-FAC, nngeometry's K-FAC and PyHessian's
 largest eigenvalue. Peers run on fewer samples, and are compared with a plain pass over those. Given are
-ratios of medians, and the smallest and largest ratio of one repetition (one less for peers); wall time, and beside it the
-ratio of processor time, which a busy machine disturbs less (threads that spin count in it). Peak memory
-is another process for each, less what the process held with model and data in place.
+ratios of medians, and the smallest and largest ratio of one repetition (one less for peers); wall time,
+and beside it the ratio of processor time, which a busy machine disturbs less (threads that spin count in
+it). Peak memory is another process for each, less what the process held with model and data in place.
 
 Weights and images are random: speed does not depend on them, except that PyHessian iterates to a tolerance and
 that narrow spectra may need fewer exact replicates. A peer that cannot be had is named with the reason.
@@ -23,6 +23,7 @@ Set OMP_NUM_THREADS to choose the number of threads; OpenBLAS gets one, as ``lca
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
 import os
@@ -36,6 +37,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +89,7 @@ def residual(blocks: int, width: int = 16, classes: int = 10) -> nn.Module:
 def perceptron() -> nn.Module:
     """784 – 1024 – 1024 – 1024 – 10."""
     sides = [784, 1024, 1024, 1024]
-    layers = [part for a, b in zip(sides, sides[1:], strict=False) for part in (nn.Linear(a, b), nn.ReLU())]
+    layers = [part for a, b in pairwise(sides) for part in (nn.Linear(a, b), nn.ReLU())]
     return nn.Sequential(*layers, nn.Linear(sides[-1], 10))
 
 
@@ -227,20 +229,17 @@ class Bench:
         data = torch.utils.data.TensorDataset(self.inputs[: self.fewer], self.labels[: self.fewer])
         return torch.utils.data.DataLoader(data, batch_size=self.case.batch)
 
-    def layers(self) -> list[nn.Module]:
-        """Those that every K-FAC knows."""
-        return [part for part in self.model.modules() if isinstance(part, (nn.Linear, nn.Conv2d))]
-
     def peer(self, name: str) -> None:
         """Run one; raises where it cannot be had."""
-        self.model.requires_grad_(True)
+        model = copy.deepcopy(self.model).requires_grad_(True)  # one that fails may leave its hooks behind
+        layers = [part for part in model.modules() if isinstance(part, (nn.Linear, nn.Conv2d))]  # known to every K-FAC
         data = [(x.to(self.device), y.to(self.device)) for x, y in self.loader()]
         if name == PEERS[0]:
             import curvlinops
 
-            wanted = [p for layer in self.layers() for p in layer.parameters(recurse=False)]
+            wanted = [p for layer in layers for p in layer.parameters(recurse=False)]
             curvlinops.KFACLinearOperator(
-                self.model, nn.CrossEntropyLoss(reduction="sum"), wanted, data, fisher_type="mc", mc_samples=1,
+                model, nn.CrossEntropyLoss(reduction="sum"), wanted, data, fisher_type="mc", mc_samples=1,
                 check_deterministic=False, separate_weight_and_bias=True,
             ).compute_kronecker_factors()  # fmt: skip
         elif name == PEERS[1]:
@@ -249,19 +248,17 @@ class Bench:
             from nngeometry.object import PMatKFAC
 
             known = LayerCollection()
-            for path, part in self.model.named_modules():
-                if isinstance(part, (nn.Linear, nn.Conv2d)):
-                    known.add_layer_from_model(self.model, part)
+            for layer in layers:
+                known.add_layer_from_model(model, layer)
             FIM_MonteCarlo(
-                self.model, self.loader(), PMatKFAC, variant="classif_logits", trials=1, device=self.device,
+                model, self.loader(), PMatKFAC, variant="classif_logits", trials=1, device=self.device,
                 layer_collection=known,
             )  # fmt: skip
         else:
             from pyhessian import hessian
 
             cuda = self.device.type == "cuda"
-            hessian(self.model, nn.CrossEntropyLoss(), dataloader=data, cuda=cuda).eigenvalues(top_n=1)
-        self.model.zero_grad()
+            hessian(model, nn.CrossEntropyLoss(), dataloader=data, cuda=cuda).eigenvalues(top_n=1)
 
     def peak(self, what: str) -> float:
         """MiB above what model and data take, on the device (or in the process)."""

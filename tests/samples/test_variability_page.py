@@ -46,4 +46,5 @@ def test_nothing_is_judged_below_four_rows_per_dimension_and_little_bias_is_left
     for one in RESULTS:
         got = one["figures"]["κ_80"]
         assert got["judged"] == 0 or one["cell"]["ratio"] >= 4
-        assert got["judged"] == 0 or abs(got["bias"]) < 0.1
+        # flat spectra are the exception that the page names
+        assert got["judged"] == 0 or abs(got["bias"]) < 0.1 or one["cell"]["spectrum"] == "flat"

@@ -118,8 +118,8 @@ def arguments(names: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> d
 _ROWS = 4096
 #: Rows that are gathered before they are multiplied: the product must outweigh its addition in float64.
 _GATHERED = 1024
-#: Side from which the two equal off-diagonal blocks of a product are computed once.
-_HALVED = 256
+#: Side, and rows, from which the two equal off-diagonal blocks of a product are computed once.
+_HALVED, _HALVED_ROWS = 512, 1024
 
 
 class Products:
@@ -167,7 +167,7 @@ def add_product(total: torch.Tensor, rows: torch.Tensor) -> None:
 
 def _add_block(total: torch.Tensor, rows: torch.Tensor) -> None:
     side = rows.shape[1]
-    if side < _HALVED:
+    if side < _HALVED or rows.shape[2] < _HALVED_ROWS:  # fewer: moving the mirror image would take longer
         total += torch.bmm(rows, rows.transpose(1, 2)).to(total)
         return
     cut = side // 2

@@ -8,7 +8,7 @@ What it means
 Why it matters
     Too few samples make a condition number look worse than it is. With as many rows as dimensions the
     smallest eigenvalues are close to zero whatever the truth: isotropic data at 2 rows per dimension
-    shows κ_100 ≈ 33 where the truth is 1. A verdict from such figures would accuse healthy layers.
+    shows κ_100 near 34 where the truth is 1. A verdict from such figures would accuse healthy layers.
 
 How it is measured
     The rows that a layer sees are the samples times the positions per sample. The figure is the number of

@@ -9,13 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["AuditError", "Finding", "Report", "audit", "render"]
+__all__ = ["AuditError", "Finding", "Report", "audit"]
 
 if TYPE_CHECKING:
     from lcaudit.audit import audit
     from lcaudit.core.errors import AuditError
     from lcaudit.core.outcomes import Finding, Report
-    from lcaudit.reports import render
 
 _HOMES = {
     "AuditError": "core.errors",

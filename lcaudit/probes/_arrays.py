@@ -13,17 +13,19 @@ from lcaudit.core.text import display_name, one_line
 from lcaudit.probes._contract import Axes, Pixels, Samples
 from lcaudit.probes._files import named_split
 
-_IMAGES = ("images", "x", "inputs")
+_TOKENS = ("input_ids", "tokens")
+_IMAGES = ("images", "x", "inputs", "data", *_TOKENS)
 _LABELS = ("labels", "y", "targets")
+_MASK = "attention_mask"
 _SPLITS = ("test", "val", "train")
 _BLOCK = 2**24
 
 
 def choose(keys: Iterable[str], split: str | None, name: str) -> tuple[str, str | None, str]:
-    """(key of the images, key of the labels or ``None``, split or ``unknown``).
+    """(key of the samples, key of the labels or ``None``, split or ``unknown``).
 
-    ``images``, ``x`` or ``inputs`` with ``labels``, ``y`` or ``targets``; or each followed by ``_test``,
-    ``_val`` or ``_train``, of which ``split`` takes its own and otherwise the first there is.
+    ``images``, ``x``, ``inputs``, ``data``, ``input_ids`` or ``tokens`` with ``labels``, ``y`` or ``targets``; or
+    each followed by ``_test``, ``_val`` or ``_train``, of which ``split`` takes its own and otherwise the first.
 
     Raises:
         ProbeUnavailable: none of these, or several.
@@ -56,8 +58,12 @@ def samples(
     axes: Axes = "unknown",
     classes: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
+    tokens: bool = False,
+    mask: np.ndarray | None = None,
 ) -> Samples:
     """Check arrays that were read, and wrap them. ``split``: what the file says; ``asked``: ``--split``.
+
+    ``tokens``: whether their name says that they are token ids; ``mask``: true or 1 where a token is real.
 
     Raises:
         ProbeUnavailable: NaN or infinite pixels, or labels that are no numbers, one or more for each sample.
@@ -75,6 +81,9 @@ def samples(
         digest.update(np.ascontiguousarray(block, block.dtype.newbyteorder("<")).reshape(-1).view(np.uint8))
     if checked is not None and (checked.ndim > 1 or checked.dtype.kind == "f"):
         digest.update(f"{checked.dtype.newbyteorder('<').str} {checked.shape}\n".encode())
+    real = None if mask is None else _real(mask, images.shape, path.name)
+    if real is not None:
+        digest.update(b"mask" + np.packbits(real).tobytes())
     digest.update(b"unlabelled" if checked is None else checked.astype(checked.dtype.newbyteorder("<")).tobytes())
 
     def pixels(positions: np.ndarray, wanted: tuple[int, ...]) -> Pixels:
@@ -90,7 +99,37 @@ def samples(
         shape=images.shape[1:],
         pixels=pixels,
         notes=notes,
+        kind=images.dtype.kind,
+        bits=8 * images.dtype.itemsize,
+        tokens=tokens,
+        mask=real,
     )
+
+
+def _real(mask: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """The mask as bool [N, T].
+
+    Raises:
+        ProbeUnavailable: another shape than the samples', other values than 0 and 1, or a sample of padding only.
+    """
+    shown = display_name(name)
+    if mask.ndim != 2 or mask.shape != shape[:2]:
+        raise ProbeUnavailable(
+            f"{shown}: attention_mask has shape {mask.shape}, the samples have {shape}",
+            "save attention_mask as samples × tokens, 1 where a token is real and 0 where it is padding",
+        )
+    real = mask.astype(bool)
+    if not np.array_equal(mask, real):
+        raise ProbeUnavailable(
+            f"{shown}: attention_mask holds other values than 0 and 1",
+            "save 1 where a token is real and 0 where it is padding",
+        )
+    if not real.any(1).all():
+        raise ProbeUnavailable(
+            f"{shown}: sample {int(np.argmin(real.any(1)))} has no real token in attention_mask",
+            "remove the samples that are padding only",
+        )
+    return real
 
 
 def agreed_split(said: str, asked: str | None, name: str) -> str:
@@ -149,9 +188,19 @@ Reader = Callable[[str], np.ndarray]
 
 
 def from_container(keys: Iterable[str], read: Reader, path: Path, split: str | None) -> Samples:
-    """Samples of a file with named arrays; only images and labels are read."""
+    """Samples of a file with named arrays; only samples, labels and a padding mask are read."""
+    keys = list(keys)
     images_key, labels_key, said = choose(keys, split, path.name)
     images = read(images_key)
     labels = None if labels_key is None else read(labels_key)
+    stem, ending = _stem(images_key)
+    mask_key = _MASK + ending
+    mask = read(mask_key) if mask_key in keys else None
     notes = (f"images from {display_name(images_key)}",) if labels_key is None else ()
-    return samples(images, labels, path, said, split, notes=notes)
+    return samples(images, labels, path, said, split, notes=notes, tokens=stem in _TOKENS, mask=mask)
+
+
+def _stem(key: str) -> tuple[str, str]:
+    """``x_test`` → ``("x", "_test")``."""
+    ending = next((f"_{part}" for part in _SPLITS if key.endswith(f"_{part}")), "")
+    return key.removesuffix(ending), ending

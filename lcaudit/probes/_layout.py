@@ -78,6 +78,20 @@ def fit(raw: tuple[int, ...], axes: Axes, wanted: tuple[int, ...]) -> Layout:
     return Layout(transpose, image, image[0] if len(image) == 3 else 1, shape, tuple(words))
 
 
+def fit_plain(raw: tuple[int, ...], wanted: tuple[int, ...], noun: str) -> Layout:
+    """Samples that are passed as they are.
+
+    Raises:
+        ProbeUnavailable: the network takes another shape.
+    """
+    if wanted and not _fits((False, raw), wanted):
+        raise ProbeUnavailable(
+            f"a sample has {_shape(raw)} {noun}, the network takes {_shape(wanted)}",
+            "pass data of the network's own input size",
+        )
+    return Layout(False, raw, 1, raw, ())
+
+
 def _ways(raw: tuple[int, ...], axes: Axes, wanted: tuple[int, ...]) -> list[tuple[bool, tuple[int, ...]]]:
     """The (transpose, image shape) that the raw shape admits."""
     if len(raw) == 2 and len(wanted) != 2:

@@ -13,11 +13,16 @@ from lcaudit.probes._contract import Pixels
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """``divisor``: raw value that becomes 1. ``unit``: whether values then lie in [0, 1]. ``words``: said so."""
+    """How raw values are scaled.
+
+    ``divisor``: raw value that becomes 1. ``unit``: whether values then lie in [0, 1]. ``words``: said so.
+    ``why_not``: why no normalisation follows unless the user asks for one; ``""`` where one may.
+    """
 
     divisor: float
     unit: bool
     words: str
+    why_not: str = ""
 
 
 def scaling(pixels: Pixels, largest: float | None) -> Scaling:

@@ -17,8 +17,8 @@ from lcaudit.core.measurements import ProbeRecord
 from lcaudit.core.text import display_name, one_line
 from lcaudit.probes._contract import Pixels, Samples
 from lcaudit.probes._labels import check_labels
-from lcaudit.probes._layout import Layout, fit
-from lcaudit.probes._reads import embeddings
+from lcaudit.probes._layout import Layout, fit, fit_plain
+from lcaudit.probes._reads import embeddings, takes_rows
 from lcaudit.probes._resolve import datasets, find, recognise
 from lcaudit.probes._scale import normalisation, scaling
 from lcaudit.probes._select import DEFAULT_SAMPLES, choose, ranges
@@ -91,13 +91,14 @@ def open_probe(
         layout, scale = token_layout(pixels, wanted, vocabularies, found.source, found.tokens)
         chosen = token_normalisation(mean, std)
     else:
-        layout = fit(pixels.shape, pixels.axes, wanted)
-        scale = scaling(pixels, known.scale if known else None)
+        rows = takes_rows(network.module, pixels.shape, wanted)
+        layout = fit_plain(pixels.shape, wanted, "values") if rows else fit(pixels.shape, pixels.axes, wanted)
+        scale = scaling(pixels, known.scale if known else None, rows)
         chosen = normalisation(
             mean,
             std,
             layout.channels,
-            scale.unit,
+            scale,
             dataset,
             recognised,
             network.normalisation,

@@ -87,7 +87,9 @@ def fit_plain(raw: tuple[int, ...], wanted: tuple[int, ...], noun: str) -> Layou
     if wanted and not _fits((False, raw), wanted):
         raise ProbeUnavailable(
             f"a sample has {_shape(raw)} {noun}, the network takes {_shape(wanted)}",
-            "pass data of the network's own input size",
+            "exchange the two axes of the samples"
+            if len(raw) == 2 and _fits((False, raw[::-1]), wanted)
+            else "pass data of the network's own input size",
         )
     return Layout(False, raw, 1, raw, ())
 

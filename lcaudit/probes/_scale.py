@@ -25,12 +25,13 @@ class Scaling:
     why_not: str = ""
 
 
-def scaling(pixels: Pixels, largest: float | None) -> Scaling:
+def scaling(pixels: Pixels, largest: float | None, rows: bool = False) -> Scaling:
     """How raw values come to [0, 1].
 
     Args:
         pixels: the raw values' kind and range.
         largest: the raw value that means 1 in the recognised data set, or ``None``.
+        rows: whether samples are sequences or signals, whose values are no pixels unless they are bytes.
 
     Raises:
         ProbeUnavailable: whole numbers that are no pixel values.
@@ -41,20 +42,31 @@ def scaling(pixels: Pixels, largest: float | None) -> Scaling:
         return Scaling(1.0, True, "true and false taken as 1 and 0")
     if counted and largest is not None and pixels.low >= 0 and pixels.high <= largest:
         return Scaling(largest, True, f"pixels ({seen}) divided by {largest:g}")
+    if rows and not (pixels.kind == "u" and pixels.high <= 255):
+        shown = " × ".join(map(str, pixels.shape))
+        words = f"sequences {shown}, values ({seen}) as they are"
+        if pixels.kind == "f" and pixels.whole and pixels.low >= 0 and 16 < pixels.high <= 255:
+            words += "; if they are pixels 0 to 255 stored as floats, divide them by 255"
+        return Scaling(1.0, pixels.low >= 0 and pixels.high <= 1, words, f"not applied: sequences {shown}, as they are")
     if counted and pixels.low >= 0 and pixels.high <= 255 and (pixels.kind != "f" or pixels.high > 16):
         return Scaling(255.0, True, f"pixels ({seen}) divided by 255")
     if pixels.kind in "ui":
         raise ProbeUnavailable(f"integer pixels from {seen}, expected 0 to 255", "save pixels as uint8 or as floats")
     if pixels.low >= 0 and pixels.high <= 1:
         return Scaling(1.0, True, f"floats in [0, 1] ({seen}) kept as they are")
-    return Scaling(1.0, False, f"floats outside [0, 1] ({seen}) used as they are")
+    return Scaling(
+        1.0,
+        False,
+        f"floats outside [0, 1] ({seen}) used as they are",
+        "not applied: values outside [0, 1] are taken as normalised already",
+    )
 
 
 def normalisation(
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
     channels: int,
-    unit: bool,
+    scale: Scaling,
     dataset: str,
     recognised: str,
     family: Mapping[str, Normalisation],
@@ -65,7 +77,7 @@ def normalisation(
     Args:
         mean, std: from the command line; both or neither.
         channels: how many values a mean may have, beside one.
-        unit: whether inputs lie in [0, 1]; if not, they are taken as normalised already.
+        scale: says where none is applied unless the user gives one.
         dataset: recognised name or ``""``; recognised: how it was recognised, in words.
         family: by data set name. default: of the data set.
 
@@ -76,8 +88,8 @@ def normalisation(
         raise UsageError("--mean and --std go together: one was given without the other", "pass both, or neither")
     if mean is not None and std is not None:
         chosen = Normalisation(tuple(mean), tuple(std), "given with --mean and --std")
-    elif not unit:
-        return Normalisation((0.0,), (1.0,), "not applied: values outside [0, 1] are taken as normalised already")
+    elif scale.why_not:
+        return Normalisation((0.0,), (1.0,), scale.why_not)
     elif dataset in family:
         chosen = family[dataset]
         chosen = Normalisation(chosen.mean, chosen.std, f"{chosen.source}; {recognised}")

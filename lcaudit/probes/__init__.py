@@ -20,7 +20,7 @@ from lcaudit.probes._labels import check_labels
 from lcaudit.probes._layout import Layout, fit, fit_plain
 from lcaudit.probes._reads import embeddings, takes_rows
 from lcaudit.probes._resolve import datasets, find, recognise
-from lcaudit.probes._scale import normalisation, scaling
+from lcaudit.probes._scale import normalisation, only_one, scaling
 from lcaudit.probes._select import DEFAULT_SAMPLES, choose, ranges
 from lcaudit.probes._tokens import are_tokens, mask_words, token_layout, token_normalisation, without_padding
 
@@ -103,6 +103,9 @@ def open_probe(
             recognised,
             network.normalisation,
             known.normalisation if known else None,
+            only_one(network.normalisation, _widths(), classes, wanted, layout.channels)
+            if pixels.kind != "b"
+            else None,
         )
     mask = None if found.mask is None else found.mask[pixels.positions]
     if mask is not None and (layout.shape != pixels.shape or len(layout.image) == 3):
@@ -131,6 +134,11 @@ def open_probe(
     if mask is not None and mask.all():
         mask = None
     return _probe(record, pixels, found, layout, None if tokens else scale.divisor, mask)
+
+
+def _widths() -> dict[str, int]:
+    """Number of classes by name of data set, also of one that families know and lcaudit does not open."""
+    return {"imagenet": 1000, **{name: len(dataset.classes) for name, dataset in datasets().items()}}
 
 
 def _check_folders(found: Samples, classes: int) -> None:

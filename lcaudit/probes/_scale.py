@@ -71,15 +71,17 @@ def normalisation(
     recognised: str,
     family: Mapping[str, Normalisation],
     default: Normalisation | None,
+    assumed: Normalisation | None = None,
 ) -> Normalisation:
-    """The normalisation to use: the user's, else the family's for this data set, else the data set's own.
+    """The normalisation to use: the user's, else the family's for this data set, else the data set's own, else
+    the only one that the family knows.
 
     Args:
         mean, std: from the command line; both or neither.
         channels: how many values a mean may have, beside one.
         scale: says where none is applied unless the user gives one.
         dataset: recognised name or ``""``; recognised: how it was recognised, in words.
-        family: by data set name. default: of the data set.
+        family: by data set name. default: of the data set. assumed: see :func:`only_one`.
 
     Raises:
         UsageError: one without the other, wrong number of values, or a standard deviation that is not positive.
@@ -95,6 +97,9 @@ def normalisation(
         chosen = Normalisation(chosen.mean, chosen.std, f"{chosen.source}; {recognised}")
     elif default is not None:
         chosen = Normalisation(default.mean, default.std, f"{default.source}; {recognised}")
+    elif assumed is not None:
+        words = f"assumed: {assumed.source}; the data set was not recognised; --mean and --std override it"
+        chosen = Normalisation(assumed.mean, assumed.std, words)
     else:
         return Normalisation((0.0,), (1.0,), "none known; pass --mean and --std")
     for flag, values in (("--mean", chosen.mean), ("--std", chosen.std)):
@@ -107,6 +112,21 @@ def normalisation(
     if min(chosen.std) <= 0:
         raise UsageError(f"--std {min(chosen.std):g}: expected a positive number", "pass the standard deviation")
     return chosen
+
+
+def only_one(
+    family: Mapping[str, Normalisation], widths: Mapping[str, int], classes: int, wanted: tuple[int, ...], channels: int
+) -> Normalisation | None:
+    """The normalisation that a network's code base can only mean, whatever the samples are called, or ``None``.
+
+    Args:
+        family: by data set name. widths: number of classes of data sets. classes: of the network.
+        wanted: shape of one input of the network. channels: of the samples.
+    """
+    if len(wanted) != 3 or wanted[0] != channels:
+        return None
+    found = {(one.mean, one.std): one for name, one in family.items() if widths.get(name) == classes}
+    return next(iter(found.values())) if len(found) == 1 else None
 
 
 def _number(value: float) -> str:

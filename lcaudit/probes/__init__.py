@@ -93,7 +93,7 @@ def open_probe(
     else:
         rows = takes_rows(network.module, pixels.shape, wanted)
         layout = fit_plain(pixels.shape, wanted, "values") if rows else fit(pixels.shape, pixels.axes, wanted)
-        scale = scaling(pixels, known.scale if known else None, rows)
+        scale = scaling(pixels, known.scale if known else None, rows, len(layout.image) == 3)
         chosen = normalisation(
             mean,
             std,

@@ -25,13 +25,14 @@ class Scaling:
     why_not: str = ""
 
 
-def scaling(pixels: Pixels, largest: float | None, rows: bool = False) -> Scaling:
+def scaling(pixels: Pixels, largest: float | None, rows: bool = False, image: bool = True) -> Scaling:
     """How raw values come to [0, 1].
 
     Args:
         pixels: the raw values' kind and range.
         largest: the raw value that means 1 in the recognised data set, or ``None``.
         rows: whether samples are sequences or signals, whose values are no pixels unless they are bytes.
+        image: whether samples have channels, height and width.
 
     Raises:
         ProbeUnavailable: whole numbers that are no pixel values.
@@ -48,16 +49,24 @@ def scaling(pixels: Pixels, largest: float | None, rows: bool = False) -> Scalin
         if pixels.kind == "f" and pixels.whole and pixels.low >= 0 and 16 < pixels.high <= 255:
             words += "; if they are pixels 0 to 255 stored as floats, divide them by 255"
         return Scaling(1.0, pixels.low >= 0 and pixels.high <= 1, words, f"not applied: sequences {shown}, as they are")
-    if counted and pixels.low >= 0 and pixels.high <= 255 and (pixels.kind != "f" or pixels.high > 16):
-        return Scaling(255.0, True, f"pixels ({seen}) divided by 255")
+    if counted and pixels.low >= 0 and pixels.high <= 255 and (pixels.kind != "f" or image or pixels.high > 16):
+        words = f"pixels ({seen}) divided by 255"
+        if pixels.kind == "f":
+            words = f"looks like pixels 0 to 255 stored as floats ({seen}): divided by 255"
+            if pixels.high <= 127:
+                words += f"; if {_number(pixels.high)} is the largest value there can be, divide them by it instead"
+        return Scaling(255.0, True, words)
     if pixels.kind in "ui":
         raise ProbeUnavailable(f"integer pixels from {seen}, expected 0 to 255", "save pixels as uint8 or as floats")
     if pixels.low >= 0 and pixels.high <= 1:
         return Scaling(1.0, True, f"floats in [0, 1] ({seen}) kept as they are")
+    words = f"floats outside [0, 1] ({seen}) used as they are"
+    if image and pixels.low >= 0 and 16 < pixels.high <= 256:
+        words += "; if they are pixels 0 to 255, divide them by 255"
     return Scaling(
         1.0,
         False,
-        f"floats outside [0, 1] ({seen}) used as they are",
+        words,
         "not applied: values outside [0, 1] are taken as normalised already",
     )
 

@@ -159,17 +159,28 @@ def test_mean_and_std_that_make_no_sense(tmp_path: Path, mean, std, says: str) -
     [
         (images(), 255, "0 to 255. divided by 255"),
         (images().astype(np.int64), 255, "divided by 255"),
-        (images().astype(np.float32), 255, "divided by 255"),
+        (images().astype(np.float32), 255, "0 to 255 stored as floats .0 to 255.: divided by 255"),
+        ((images() % 17).astype(np.float32), 255, "stored as floats .0 to 16.: .* if 16 is the largest value"),
+        ((images() % 3).astype(np.float32), 255, "stored as floats .0 to 2.: divided by 255"),
+        ((images() % 2).astype(np.float32), 1, "kept as they are"),
+        (images() * 0.99, 1, "used as they are; if they are pixels 0 to 255, divide them by 255"),
         (images() / 255.0, 1, "kept as they are"),
         (images() / 100.0 - 1, 1, "outside .0, 1. .* used as they are"),
         (images() > 100, 1, "true and false"),
     ],
 )
 def test_ranges_of_values(tmp_path: Path, array: np.ndarray, divisor: float, says: str) -> None:
-    probe = opened(save_npz(tmp_path / "cifar10.npz", images=array), mean=(0.0,), std=(2.0,))
+    probe = opened(save_npz(tmp_path / "a.npz", images=array), mean=(0.0,), std=(2.0,))
     expected = array[probe.keys].transpose(0, 3, 1, 2) / divisor / 2
     np.testing.assert_allclose(probe.batch(0, 12).numpy(), expected, rtol=1e-5, atol=1e-6)
     assert any(re.search(says, step) for step in probe.record.preprocessing)
+
+
+def test_whole_floats_that_are_no_images_stay(tmp_path: Path) -> None:
+    """Counts from 0 to 9 in a table are no pixels."""
+    array = (images(shape=(7,)) % 10).astype(np.float32)
+    probe = opened(save_npz(tmp_path / "a.npz", x=array), network((7,)))
+    np.testing.assert_array_equal(probe.batch(0, 12).numpy(), array[probe.keys])
 
 
 def test_normalised_floats_are_not_normalised_again(tmp_path: Path) -> None:

@@ -93,7 +93,8 @@ def normalisation(
         family: by data set name. default: of the data set. assumed: see :func:`only_one`.
 
     Raises:
-        UsageError: one without the other, wrong number of values, or a standard deviation that is not positive.
+        UsageError: one without the other, wrong number of values, a standard deviation that is not positive, or a
+            mean beyond 1 for values that lie in [0, 1].
     """
     if (mean is None) != (std is None):
         raise UsageError("--mean and --std go together: one was given without the other", "pass both, or neither")
@@ -118,6 +119,11 @@ def normalisation(
                 f"expected finite ones, 1 or as many as channels ({channels})",
                 "pass --mean and --std with one value for each channel",
             )
+    if mean is not None and scale.unit and max(chosen.mean) > 1:
+        raise UsageError(
+            f"--mean {_number(max(chosen.mean))}: expected numbers on the scale 0 to 1",
+            "divide --mean and --std by 255",
+        )
     if min(chosen.std) <= 0:
         raise UsageError(f"--std {min(chosen.std):g}: expected a positive number", "pass the standard deviation")
     return chosen

@@ -145,6 +145,7 @@ def test_flat_networks_are_normalised_by_channel_first(tmp_path: Path) -> None:
         ((0.5, 0.5), (0.5, 0.5), "channels .3."),
         ((), (), "channels .3."),
         ((0.5,), (0.0,), "positive"),
+        ((103.5, 123.7, 116.3), (58.4, 57.1, 57.4), "--mean 123.7: expected numbers on the scale 0 to 1"),
         ((0.5,), (0.2, -0.2, 0.2), "positive"),
         ((float("nan"),), (1.0,), "finite"),
     ],
@@ -174,6 +175,13 @@ def test_ranges_of_values(tmp_path: Path, array: np.ndarray, divisor: float, say
     expected = array[probe.keys].transpose(0, 3, 1, 2) / divisor / 2
     np.testing.assert_allclose(probe.batch(0, 12).numpy(), expected, rtol=1e-5, atol=1e-6)
     assert any(re.search(says, step) for step in probe.record.preprocessing)
+
+
+def test_a_mean_of_any_size_for_values_of_any_size(tmp_path: Path) -> None:
+    array = images() * 1.01 - 3
+    probe = opened(save_npz(tmp_path / "a.npz", images=array), mean=(123.7,), std=(58.0,))
+    expected = (array[probe.keys].transpose(0, 3, 1, 2) - 123.7) / 58
+    np.testing.assert_allclose(probe.batch(0, 12).numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_whole_floats_that_are_no_images_stay(tmp_path: Path) -> None:

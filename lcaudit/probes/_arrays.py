@@ -98,7 +98,7 @@ def samples(
         sha256=digest.hexdigest(),
         shape=images.shape[1:],
         pixels=pixels,
-        notes=notes,
+        notes=(*split_notes(split, asked), *notes),
         kind=images.dtype.kind,
         bits=8 * images.dtype.itemsize,
         tokens=tokens,
@@ -136,13 +136,25 @@ def agreed_split(said: str, asked: str | None, name: str) -> str:
     """What file and user say together about the split.
 
     Raises:
-        UsageError: they contradict each other.
+        UsageError: they contradict each other, or the user asks a file without splits for one that is none.
     """
+    if asked and said == "unknown" and named_split(asked) == "unknown":
+        raise UsageError(
+            f"--split {display_name(asked, 40)}: {display_name(name)} has no splits",
+            "leave --split out, or say what the data are: --split test, val or train",
+        )
     if asked and said not in ("unknown", asked):
         raise UsageError(
             f"--split {display_name(asked, 40)}, but {display_name(name)} says {said}", f"pass --split {said}, or none"
         )
     return asked or said
+
+
+def split_notes(said: str, asked: str | None) -> tuple[str, ...]:
+    """What ``--split`` did to data without splits: it gave them a name."""
+    if not asked or said != "unknown":
+        return ()
+    return (f"--split {display_name(asked, 40)} only names the data: they have no splits to choose from",)
 
 
 def _blocks(array: np.ndarray) -> Iterator[np.ndarray]:

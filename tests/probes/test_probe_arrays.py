@@ -75,6 +75,21 @@ def test_file_name_and_split_must_agree(tmp_path: Path) -> None:
     assert opened(save_npz(tmp_path / "latest.npz", images=images())).record.split == "unknown"
 
 
+def test_split_and_root_where_they_choose_nothing(tmp_path: Path) -> None:
+    path = save_npz(tmp_path / "a.npz", images=images())
+    with pytest.raises(UsageError, match=r"--split banana: a\.npz has no splits") as caught:
+        opened(path, split="banana")
+    assert "leave --split out" in caught.value.hint
+    record = opened(path, split="train", root=tmp_path).record
+    assert record.split == "train"
+    assert any("--split train only names the data" in step for step in record.preprocessing)
+    assert any("--data-root has no effect: --data is a path" in step for step in record.preprocessing)
+    shipped = opened("digits", network((64,)), root=tmp_path).record.preprocessing
+    assert any("--data-root has no effect: digits ships" in step for step in shipped)
+    quiet = opened(save_npz(tmp_path / "b.npz", x_train=images(), x_test=images()), split="train").record.preprocessing
+    assert not any("--split" in step or "--data-root" in step for step in quiet)
+
+
 @pytest.mark.parametrize(
     ("raw", "wanted", "shape"),
     [

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from lcaudit.core.errors import ProbeUnavailable, UsageError
+from lcaudit.core.text import count as number
 from lcaudit.core.text import display_name, one_line
 from lcaudit.probes._contract import Axes, Pixels, Samples
 from lcaudit.probes._files import named_split
 
 _TOKENS = ("input_ids", "tokens")
-_IMAGES = ("images", "x", "inputs", "data", *_TOKENS)
-_LABELS = ("labels", "y", "targets")
+_IMAGES = ("images", "x", "inputs", "data", *_TOKENS, "arr_0")
+_LABELS = ("labels", "y", "targets", "arr_1")
 _MASK = "attention_mask"
 _SPLITS = ("test", "val", "train")
 _BLOCK = 2**24
@@ -24,8 +25,8 @@ _BLOCK = 2**24
 def choose(keys: Iterable[str], split: str | None, name: str) -> tuple[str, str | None, str]:
     """(key of the samples, key of the labels or ``None``, split or ``unknown``).
 
-    ``images``, ``x``, ``inputs``, ``data``, ``input_ids`` or ``tokens`` with ``labels``, ``y`` or ``targets``; or
-    each followed by ``_test``, ``_val`` or ``_train``, of which ``split`` takes its own and otherwise the first.
+    One of ``_IMAGES`` with one of ``_LABELS``, capitals or not; or each followed by ``_test``, ``_val`` or
+    ``_train``, of which ``split`` takes its own and otherwise the first.
 
     Raises:
         ProbeUnavailable: none of these, or several.
@@ -33,8 +34,8 @@ def choose(keys: Iterable[str], split: str | None, name: str) -> tuple[str, str 
     keys = list(keys)
     wanted = (split,) if split in _SPLITS else _SPLITS
     for ending, said in (("", named_split(name)), *((f"_{part}", part) for part in wanted)):
-        images = [key for key in keys if key in tuple(stem + ending for stem in _IMAGES)]
-        labels = [key for key in keys if key in tuple(stem + ending for stem in _LABELS)]
+        images = [key for key in keys if key.lower() in tuple(stem + ending for stem in _IMAGES)]
+        labels = [key for key in keys if key.lower() in tuple(stem + ending for stem in _LABELS)]
         if len(images) > 1 or len(labels) > 1:
             raise ProbeUnavailable(
                 f"{display_name(name)} holds {one_line(images + labels)}: which are the images and labels is not clear",
@@ -43,10 +44,15 @@ def choose(keys: Iterable[str], split: str | None, name: str) -> tuple[str, str 
         if images:
             return images[0], labels[0] if labels else None, said
     raise ProbeUnavailable(
-        f"{display_name(name)} holds {one_line(keys) or 'nothing'}, expected an array named images, x or inputs"
+        f"{display_name(name)} holds {one_line(keys) or 'nothing'}, expected an array named images, x or input_ids"
         + (f" (or with _{split} after it)" if split else ""),
-        "save the arrays as images and labels",
+        f"name the samples {_either(_IMAGES)}, the labels {_either(_LABELS)}, each with _test, _val or _train after it "
+        f"or not, and a padding mask of tokens {_MASK}; capitals do not matter",
     )
+
+
+def _either(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def samples(
@@ -190,7 +196,9 @@ def _labels(labels: np.ndarray, count: int, name: str) -> np.ndarray:
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]  # keras stores a column
     if len(labels) != count:
-        raise ProbeUnavailable(f"{shown}: {len(labels)} labels for {count} images", "save one label for each image")
+        raise ProbeUnavailable(
+            f"{shown}: {number(len(labels), 'label')} for {number(count, 'sample')}", "save one label for each sample"
+        )
     if labels.dtype == np.uint64 and labels.size and labels.max() > np.iinfo(np.int64).max:
         raise ProbeUnavailable(f"{shown}: label {labels.max()} is no class number", "save class numbers from 0")
     return labels.astype(np.float64 if labels.dtype.kind == "f" else np.int64)
@@ -205,10 +213,12 @@ def from_container(keys: Iterable[str], read: Reader, path: Path, split: str | N
     images_key, labels_key, said = choose(keys, split, path.name)
     images = read(images_key)
     labels = None if labels_key is None else read(labels_key)
-    stem, ending = _stem(images_key)
-    mask_key = _MASK + ending
-    mask = read(mask_key) if mask_key in keys else None
+    stem, ending = _stem(images_key.lower())
+    mask_key = next((key for key in keys if key.lower() == _MASK + ending), None)
+    mask = read(mask_key) if mask_key else None
     notes = (f"images from {display_name(images_key)}",) if labels_key is None else ()
+    if stem == "arr_0":
+        notes = (f"images from arr_0, labels from {display_name(labels_key)}" if labels_key else "images from arr_0",)
     return samples(images, labels, path, said, split, notes=notes, tokens=stem in _TOKENS, mask=mask)
 
 

@@ -46,7 +46,11 @@ def check_labels(
     wrong = np.argwhere(((labels < 0) | above) & (labels != ignore_index))
     if len(wrong):
         expected = f"the network's classes are 0 to {classes - 1}" if classes else "classes are numbered from 0"
+        real_labels = labels[labels != ignore_index]
+        from_one = classes > 0 and labels.ndim == 1 and real_labels.min() == 1 and real_labels.max() == classes
         raise ProbeUnavailable(
             f"{shown}: label {labels[tuple(wrong[0])]} at index {wrong[0][0]}, {expected}",
-            "pass the data set that the network was trained for, or name another --task or --ignore-index",
+            "labels start at 0, these at 1: save labels - 1"
+            if from_one
+            else "pass the data set that the network was trained for, or name another --task or --ignore-index",
         )

@@ -30,5 +30,7 @@ def forward(module: torch.nn.Module, inputs: torch.Tensor) -> Any:
             said += f"; the largest token id here is {int(inputs.max())}, of the embeddings {known or 'there are none'}"
         raise UnknownArchitecture(
             f"the network failed on an input {list(inputs.shape)}: {type(error).__name__}: {said}",
-            "pass data of the shape that the network takes, or another --arch",
+            "if these are token ids, save them as int64 under the name input_ids"
+            if "'indices'" in said and inputs.is_floating_point()
+            else "pass data of the shape that the network takes, or another --arch",
         ) from error

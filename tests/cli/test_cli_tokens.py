@@ -145,3 +145,14 @@ def test_an_id_beyond_one_of_several_embeddings_is_named(lcaudit, tagger, tmp_pa
     )
     assert ran.code == 2
     assert re.search(r"the largest token id here is 3\d, of the embeddings 0 has 20, places has 99", ran.err)
+
+
+def test_bytes_that_an_embedding_reads_are_asked_for_under_another_name(lcaudit, tagger, tmp_path: Path) -> None:
+    """Bytes may be pixels, so that their name must say what they are."""
+    folder, arrays, _ = tagger
+    ids = arrays["input_ids"].astype(np.uint8)
+    np.savez(tmp_path / "a.npz", x=ids, y=arrays["labels"])
+    ran = lcaudit(*arguments(folder, tmp_path / "a.npz"))
+    assert ran.code == 2 and "save them as int64 under the name input_ids" in ran.err
+    np.savez(tmp_path / "b.npz", input_ids=ids, y=arrays["labels"])
+    assert lcaudit(*arguments(folder, tmp_path / "b.npz")).code in (0, 1)

@@ -24,7 +24,13 @@ def forward(module: torch.nn.Module, inputs: torch.Tensor) -> Any:
         if "can't allocate memory" in str(error):  # how torch says it on the CPU
             raise
         said = display_name(str(error).strip().split("\n")[0], 200)
+        if isinstance(error, IndexError) and not inputs.is_floating_point():
+            sizes = {name: part for name, part in module.named_modules() if isinstance(part, torch.nn.Embedding)}
+            known = ", ".join(f"{display_name(name, 80)} has {part.num_embeddings}" for name, part in sizes.items())
+            said += f"; the largest token id here is {int(inputs.max())}, of the embeddings {known or 'there are none'}"
         raise UnknownArchitecture(
             f"the network failed on an input {list(inputs.shape)}: {type(error).__name__}: {said}",
-            "pass data of the shape that the network takes, or another --arch",
+            "if these are token ids, save them as int64 under the name input_ids"
+            if "'indices'" in said and inputs.is_floating_point()
+            else "pass data of the shape that the network takes, or another --arch",
         ) from error

@@ -116,7 +116,8 @@ def _largest(
         direction = vector.to(weight).view_as(weight)
         for start in range(0, samples, batch_size):
             stop = min(start + batch_size, samples)
-            inputs = probe.batch(start, stop).to(device=device, dtype=dtype)
+            inputs = probe.batch(start, stop).to(device)
+            inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs  # token ids stay whole numbers
             labels = None if probe.labels is None else torch.from_numpy(probe.labels[start:stop]).to(device)
             total += _batch_product(module, name, weight, inputs, labels, direction, kind)
         return (total / samples).double().cpu().flatten()

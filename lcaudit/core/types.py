@@ -84,7 +84,8 @@ class Probe:
     """The chosen samples. ``batch(start, stop)`` gives inputs [b, …] as the network wants them.
 
     Attributes:
-        batch: positions in order of use → float32 tensor, normalised; reads lazily where it can.
+        batch: positions in order of use → float32 tensor, normalised, or int64 token ids as they are; reads
+            lazily where it can.
         labels: in order of use, samples first: int64 class indices [samples] or one for each position, or
             float64 values; ``None`` where there are none.
         keys: int64 [samples], the index of each sample in its data set: seeds its label draw.

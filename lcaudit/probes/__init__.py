@@ -6,6 +6,7 @@ the registry. Everything after reading is shared: choosing, arranging, scaling, 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,12 @@ from lcaudit.core.measurements import ProbeRecord
 from lcaudit.core.text import display_name, one_line
 from lcaudit.probes._contract import Pixels, Samples
 from lcaudit.probes._labels import check_labels
-from lcaudit.probes._layout import Layout, fit
+from lcaudit.probes._layout import Layout, fit, fit_plain
+from lcaudit.probes._reads import embeddings, takes_rows
 from lcaudit.probes._resolve import datasets, find, recognise
-from lcaudit.probes._scale import normalisation, scaling
+from lcaudit.probes._scale import normalisation, only_one, scaling
 from lcaudit.probes._select import DEFAULT_SAMPLES, choose, ranges
+from lcaudit.probes._tokens import are_tokens, mask_words, token_layout, token_normalisation, without_padding
 
 if TYPE_CHECKING:  # the shipped digits are of use without torch
     from lcaudit.core.types import Network, Probe
@@ -63,15 +66,19 @@ def open_probe(
         EnvironmentFailure: a file cannot be read, or Pillow is missing.
     """
     found, dataset, path, notes = find(data, root, split)
+    wanted, vocabularies = network.record.input_shape, embeddings(network.module)
+    tokens = are_tokens(found, vocabularies, wanted)
     classes = network.record.classes  # 0 for a network of the user's that does not say
     if found.labels is not None:
         if classes and path is not None and path.is_dir() and not dataset:
             _check_folders(found, classes)
-        check_labels(found.labels, classes, found.source, task, ignore_index)
+        found = replace(found, labels=without_padding(found.labels, found.mask, ignore_index))
+        each = found.shape if tokens or found.mask is not None else ()
+        check_labels(found.labels, classes, found.source, task, ignore_index, each)
     positions, order = choose(found.count, samples, seed)
-    pixels = found.pixels(positions, network.record.input_shape)
+    pixels = found.pixels(positions, wanted)
     recognised = f"data set {dataset} by name" if path is None else "".join(notes)
-    if not dataset and path is not None:
+    if not dataset and path is not None and not tokens:
         dataset, recognised = recognise(path, found, pixels.shape)
         notes = (recognised,) if dataset else ()
     known = datasets().get(dataset)
@@ -80,18 +87,33 @@ def open_probe(
             f"{dataset} has {len(known.classes)} classes, the network has {classes} outputs",
             "pass the data set that the network was trained for to --data",
         )
-    layout = fit(pixels.shape, pixels.axes, network.record.input_shape)
-    scale = scaling(pixels, known.scale if known else None)
-    chosen = normalisation(
-        mean,
-        std,
-        layout.channels,
-        scale.unit,
-        dataset,
-        recognised,
-        network.normalisation,
-        known.normalisation if known else None,
-    )
+    if tokens:
+        layout, scale = token_layout(pixels, wanted, vocabularies, found.source, found.tokens)
+        chosen = token_normalisation(mean, std)
+    else:
+        rows = takes_rows(network.module, pixels.shape, wanted)
+        layout = fit_plain(pixels.shape, wanted, "values") if rows else fit(pixels.shape, pixels.axes, wanted)
+        scale = scaling(pixels, known.scale if known else None, rows, len(layout.image) == 3)
+        chosen = normalisation(
+            mean,
+            std,
+            layout.channels,
+            scale,
+            dataset,
+            recognised,
+            network.normalisation,
+            known.normalisation if known else None,
+            only_one(network.normalisation, _widths(), classes, wanted, layout.channels)
+            if pixels.kind != "b"
+            else None,
+        )
+    mask = None if found.mask is None else found.mask[pixels.positions]
+    if mask is not None and (layout.shape != pixels.shape or len(layout.image) == 3):
+        raise ProbeUnavailable(
+            f"{display_name(found.source)}: an attention_mask, but the samples are images",
+            "save token ids as input_ids, or leave attention_mask out",
+        )
+    padding = (mask_words(mask),) if mask is not None else ()
     identity = set(chosen.mean) == {0.0} and set(chosen.std) == {1.0}
     done = "not normalised" if identity else "normalised: (x − mean) / std for each channel"
     record = ProbeRecord(
@@ -107,9 +129,16 @@ def open_probe(
         classes=found.classes or (known.classes if known else ()),
         shape=layout.shape,
         normalisation=chosen,
-        preprocessing=(*notes, *found.notes, *order, *pixels.notes, *layout.words, scale.words, done),
+        preprocessing=(*notes, *found.notes, *order, *pixels.notes, *layout.words, scale.words, done, *padding),
     )
-    return _probe(record, pixels, found, layout, scale.divisor)
+    if mask is not None and mask.all():
+        mask = None
+    return _probe(record, pixels, found, layout, None if tokens else scale.divisor, mask)
+
+
+def _widths() -> dict[str, int]:
+    """Number of classes by name of data set, also of one that families know and lcaudit does not open."""
+    return {"imagenet": 1000, **{name: len(dataset.classes) for name, dataset in datasets().items()}}
 
 
 def _check_folders(found: Samples, classes: int) -> None:
@@ -121,7 +150,15 @@ def _check_folders(found: Samples, classes: int) -> None:
         )
 
 
-def _probe(record: ProbeRecord, pixels: Pixels, found: Samples, layout: Layout, divisor: float) -> Probe:
+def _probe(
+    record: ProbeRecord,
+    pixels: Pixels,
+    found: Samples,
+    layout: Layout,
+    divisor: float | None,
+    mask: np.ndarray | None,
+) -> Probe:
+    """``divisor``: ``None`` for token ids. ``mask``: of the chosen samples."""
     import torch
 
     from lcaudit.core.types import Probe
@@ -132,6 +169,8 @@ def _probe(record: ProbeRecord, pixels: Pixels, found: Samples, layout: Layout, 
 
     def batch(start: int, stop: int) -> torch.Tensor:
         assert 0 <= start < stop <= len(positions), f"no samples {start} to {stop}"
+        if divisor is None:
+            return torch.from_numpy(pixels.read(positions[start:stop]).astype(np.int64))
         values = np.array(layout.arrange(pixels.read(positions[start:stop])), np.float32, order="C")
         axes = (-1, 1, 1) if values.ndim == 4 else (-1,)
         values /= np.float32(divisor)
@@ -140,4 +179,6 @@ def _probe(record: ProbeRecord, pixels: Pixels, found: Samples, layout: Layout, 
         return torch.from_numpy(values.reshape(len(values), *record.shape))
 
     labels = None if found.labels is None else found.labels[positions]
-    return Probe(record=record, batch=batch, labels=labels, keys=positions)
+    real = None if mask is None else torch.from_numpy(mask)
+    padding = None if real is None else lambda start, stop: real[start:stop]
+    return Probe(record=record, batch=batch, labels=labels, keys=positions, mask=padding)

@@ -57,6 +57,9 @@ class Samples:
         shape: of one raw sample where it is known before decoding, else ``()``.
         pixels: (chosen positions, shape the network wants) → :class:`Pixels`.
         notes: what was found and left out, in words.
+        kind, bits: NumPy kind of the raw values, and how many bits one takes.
+        tokens: whether the source says that these are token ids.
+        mask: bool [count, T], true where a token is real; ``None`` if the source says nothing of padding.
     """
 
     source: str
@@ -68,6 +71,10 @@ class Samples:
     shape: tuple[int, ...]
     pixels: Callable[[np.ndarray, tuple[int, ...]], Pixels]
     notes: tuple[str, ...] = ()
+    kind: str = "u"
+    bits: int = 8
+    tokens: bool = False
+    mask: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)

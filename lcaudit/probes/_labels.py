@@ -11,11 +11,14 @@ from lcaudit.core.text import display_name
 _VALUES = ("binary", "regression")
 
 
-def check_labels(labels: np.ndarray, classes: int, name: str, task: str, ignore_index: int) -> None:
+def check_labels(
+    labels: np.ndarray, classes: int, name: str, task: str, ignore_index: int, each: tuple[int, ...] = ()
+) -> None:
     """Class numbers must lie in 0 … classes − 1; where ``classes`` is 0, unknown, they must not be negative.
 
     Args:
         labels: int64 or float64, samples first. classes: width of the network's output, 0 if unknown.
+        each: shape of one sample of a sequence, which may have a label at each of its positions; ``()`` if none is.
         task: what the user says they are for; under ``auto`` labels that cannot be class numbers may be others.
 
     Raises:
@@ -25,7 +28,7 @@ def check_labels(labels: np.ndarray, classes: int, name: str, task: str, ignore_
         return
     shown, real = display_name(name), labels.dtype.kind == "f"
     rows = labels.reshape(len(labels), -1)
-    if labels.ndim == 2 and ((rows == 0) | (rows == 1)).all() and (rows.sum(1) == 1).all():
+    if labels.ndim == 2 and labels.shape[1:] != each and ((rows == 0) | (rows == 1)).all() and (rows.sum(1) == 1).all():
         raise ProbeUnavailable(
             f"{shown}: labels are {labels.dtype}, one row for each sample (one-hot?); expected one integer class "
             "number for each sample",
@@ -43,7 +46,11 @@ def check_labels(labels: np.ndarray, classes: int, name: str, task: str, ignore_
     wrong = np.argwhere(((labels < 0) | above) & (labels != ignore_index))
     if len(wrong):
         expected = f"the network's classes are 0 to {classes - 1}" if classes else "classes are numbered from 0"
+        real_labels = labels[labels != ignore_index]
+        from_one = classes > 0 and labels.ndim == 1 and real_labels.min() == 1 and real_labels.max() == classes
         raise ProbeUnavailable(
             f"{shown}: label {labels[tuple(wrong[0])]} at index {wrong[0][0]}, {expected}",
-            "pass the data set that the network was trained for, or name another --task or --ignore-index",
+            "labels start at 0, these at 1: save labels - 1"
+            if from_one
+            else "pass the data set that the network was trained for, or name another --task or --ignore-index",
         )

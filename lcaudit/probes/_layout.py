@@ -11,6 +11,7 @@ from lcaudit.core.errors import ProbeUnavailable
 from lcaudit.probes._contract import Axes
 
 _CHANNELS = (1, 3, 4)
+_CALLED = {1: "1 channel (grey)", 3: "3 channels (RGB)", 4: "4 channels (RGBA)"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,7 @@ def fit(raw: tuple[int, ...], axes: Axes, wanted: tuple[int, ...]) -> Layout:
         ways = [way for way in ways if _fits(way, wanted)]
     if not ways:
         raise ProbeUnavailable(
-            f"a sample has shape {shown}, the network takes {_shape(wanted)}",
-            "pass data of the network's own input size",
+            f"a sample has shape {shown}, the network takes {_shape(wanted)}", _misfit(raw, axes, wanted)
         )
     if len(ways) > 1:
         likely = [way for way in ways if way[1][0] in _CHANNELS]
@@ -76,6 +76,39 @@ def fit(raw: tuple[int, ...], axes: Axes, wanted: tuple[int, ...]) -> Layout:
     if shape != image:
         words.append(f"flattened from {_shape(image)} to {shape[0]}")
     return Layout(transpose, image, image[0] if len(image) == 3 else 1, shape, tuple(words))
+
+
+def _misfit(raw: tuple[int, ...], axes: Axes, wanted: tuple[int, ...]) -> str:
+    """What to do about it: channels are named where they alone differ."""
+    for _, image in _ways(raw, axes, wanted):
+        if len(wanted) == len(image) == 3 and image[0] in _CALLED and _fits((False, (wanted[0], *image[1:])), wanted):
+            want = _CALLED.get(wanted[0], f"{wanted[0]} channels")
+            advice = {
+                (
+                    1,
+                    3,
+                ): "repeat the grey channel three times, as the training code did if it was trained on such images",
+                (3, 1): "make the images grey first",
+                (4, 3): "leave the alpha channel out",
+            }.get((image[0], wanted[0]), "pass data with the network's own channels")
+            return f"the samples have {_CALLED[image[0]]}, the network takes {want}: {advice}"
+    return "pass data of the network's own input size"
+
+
+def fit_plain(raw: tuple[int, ...], wanted: tuple[int, ...], noun: str) -> Layout:
+    """Samples that are passed as they are.
+
+    Raises:
+        ProbeUnavailable: the network takes another shape.
+    """
+    if wanted and not _fits((False, raw), wanted):
+        raise ProbeUnavailable(
+            f"a sample has {_shape(raw)} {noun}, the network takes {_shape(wanted)}",
+            "exchange the two axes of the samples"
+            if len(raw) == 2 and _fits((False, raw[::-1]), wanted)
+            else "pass data of the network's own input size",
+        )
+    return Layout(False, raw, 1, raw, ())
 
 
 def _ways(raw: tuple[int, ...], axes: Axes, wanted: tuple[int, ...]) -> list[tuple[bool, tuple[int, ...]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -57,10 +58,12 @@ def find(data: str, root: Path | None, split: str | None) -> tuple[Samples, str,
         return samples, data, None, also if path.exists() else ()
     if not data or "\0" in data or not _exists(path):
         raise ProbeUnavailable(f"{display_name(data) or 'an empty name'} is neither a data set nor a path", _accepted())
+    unused = ("--data-root has no effect: --data is a path, not the name of a data set",) if root is not None else ()
     if path.is_dir():
         for name, dataset in datasets().items():
             samples = dataset.at(path, split)
             if samples is not None:
+                samples = replace(samples, notes=(*unused, *samples.notes))
                 return samples, name, path, (f"the folder has a layout of {name}",)
         start = b""
     else:
@@ -68,7 +71,8 @@ def find(data: str, root: Path | None, split: str | None) -> tuple[Samples, str,
             start = stream.read(24)
     for source in sources().values():
         if source.accepts(path, start):
-            return source.open(path, split), "", path, ()
+            samples = source.open(path, split)
+            return replace(samples, notes=(*unused, *samples.notes)), "", path, ()
     seen = next((words for magic, words in _OTHER if start.startswith(magic)), "no kind of data that lcaudit reads")
     raise MalformedInput(f"{display_name(data)} is {seen}", _accepted())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lcaudit.core.errors import ProbeUnavailable, UsageError
+from lcaudit.core.text import count
 
 #: Samples used where the user names no number.
 DEFAULT_SAMPLES = 5000
@@ -26,7 +27,7 @@ def choose(available: int, samples: int | None, seed: int) -> tuple[np.ndarray, 
         raise UsageError(f"--seed {seed}: expected 0 or more", "pass --seed 0")
     if available < 2:
         raise ProbeUnavailable(
-            f"the probe holds {available} usable samples, at least 2 are needed", "pass more data to --data"
+            f"the probe holds {count(available, 'usable sample')}, at least 2 are needed", "pass more data to --data"
         )
     number = min(available, DEFAULT_SAMPLES if samples is None else samples)
     rule = f"order of use: numpy.random.default_rng({seed}).permutation({available}), "

@@ -58,7 +58,8 @@ def open_digits(root: Path | None, split: str | None) -> Samples:
     """The shipped samples of one split, ``test`` by default; ``root`` is not needed."""
     split = split or "test"
     images, labels = load(split)
-    return samples(images, labels, Path("digits"), split, split, "unknown", DATASET.classes)
+    unused = ("--data-root has no effect: digits ships with lcaudit",) if root is not None else ()
+    return samples(images, labels, Path("digits"), split, split, "unknown", DATASET.classes, unused)
 
 
 DATASET = Dataset(

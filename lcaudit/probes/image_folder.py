@@ -19,7 +19,7 @@ import numpy as np
 
 from lcaudit.core.errors import LimitExceeded, ProbeUnavailable
 from lcaudit.core.text import count, display_name, one_line
-from lcaudit.probes._arrays import agreed_split
+from lcaudit.probes._arrays import agreed_split, split_notes
 from lcaudit.probes._contract import Pixels, Samples, Source
 from lcaudit.probes._files import named_split, read_whole
 from lcaudit.probes._pictures import MOST_FILE, BrokenImage, decode, looks_like_image, pillow
@@ -37,7 +37,7 @@ def open_folder(path: Path, split: str | None) -> Samples:
         EnvironmentFailure: Pillow is not installed.
     """
     pillow()
-    root, said = _split_folder(path, split)
+    root, said, unchosen = _split_folder(path, split)
     folders = [entry for entry in _entries(root) if entry.is_dir() and _inside(entry, path)]
     if folders:
         found = [(folder.name, _files(folder, path)) for folder in folders]
@@ -68,7 +68,8 @@ def open_folder(path: Path, split: str | None) -> Samples:
             f"{display_name(path)}: no PNG, JPEG, WebP or BMP images{where}",
             "pass a folder with one subfolder of images for each class, or a flat folder of images",
         )
-    notes = (
+    notes = unchosen
+    notes += (
         (f"{count(other, 'file')} left out: empty, no images, or larger than {MOST_FILE >> 20} MiB",) if other else ()
     )
     return Samples(
@@ -84,18 +85,19 @@ def open_folder(path: Path, split: str | None) -> Samples:
     )
 
 
-def _split_folder(path: Path, split: str | None) -> tuple[Path, str]:
-    """(the folder that holds the classes, the split)."""
+def _split_folder(path: Path, split: str | None) -> tuple[Path, str, tuple[str, ...]]:
+    """(the folder that holds the classes, the split, notes)."""
     parts = {named_split(entry.name): entry for entry in _entries(path) if entry.is_dir() and _inside(entry, path)}
     if not parts or "unknown" in parts:
-        return path, agreed_split(named_split(path.absolute().name), split, path.name)
+        said = named_split(path.absolute().name)
+        return path, agreed_split(said, split, path.name), split_notes(said, split)
     chosen = split or next(part for part in ("test", "val", "train") if part in parts)
     if chosen not in parts:
         raise ProbeUnavailable(
             f"{display_name(path)} has the splits {one_line(sorted(parts))}, not {display_name(chosen, 40)}",
             f"pass --split {min(parts)}",
         )
-    return parts[chosen], chosen
+    return parts[chosen], chosen, ()
 
 
 def _entries(folder: Path) -> list[Path]:

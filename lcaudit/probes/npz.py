@@ -1,4 +1,4 @@
-"""An ``.npz`` file with the arrays ``images`` (or ``x``, ``inputs``) and ``labels`` (or ``y``, ``targets``).
+"""An ``.npz`` file with the arrays ``images`` (or ``x``, ``input_ids``, …) and ``labels`` (or ``y``, ``targets``, …).
 
 Only these members are read. Members must be stored or deflated, not encrypted, named once, and exactly
 as long as their own header says; a member that swells more than 200-fold beyond 64 MiB is refused.
@@ -36,7 +36,7 @@ def open_npz(path: Path, split: str | None) -> Samples:
         try:
             with zipfile.ZipFile(stream) as archive:
                 members = _members(archive, shown)
-                return from_container(members, lambda key: _array(archive, members[key]), path, split)
+                return from_container(members, lambda key: _array(archive, members[key], shown), path, split)
         except (
             zipfile.BadZipFile,
             zlib.error,
@@ -61,8 +61,8 @@ def _members(archive: zipfile.ZipFile, shown: str) -> dict[str, zipfile.ZipInfo]
     return members
 
 
-def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
-    shown = display_name(info.filename)
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: str) -> np.ndarray:
+    shown = f"{display_name(info.filename)} of {file}"
     if info.flag_bits & 1:
         raise MalformedInput(f"member {shown} is encrypted", "save the arrays without a password")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -73,13 +73,13 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
             f"member {shown} swells from {info.compress_size:,} to {info.file_size:,} bytes", "save it with numpy.savez"
         )
     with archive.open(info) as member:
-        array = read(member, info.file_size, info.filename)
+        array = read(member, info.file_size, shown)
         member.read(1)  # reaching the end is what makes zipfile compare the checksum
         return array
 
 
 SOURCE = Source(
-    title="an .npz file with arrays named images and labels",
+    title="an .npz file with arrays named images or input_ids, and labels",
     accepts=lambda path, start: start.startswith((b"PK\x03\x04", b"PK\x05\x06")),
     open=open_npz,
 )

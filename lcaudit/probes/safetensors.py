@@ -1,4 +1,4 @@
-"""A ``.safetensors`` file with the tensors ``images`` (or ``x``, ``inputs``) and ``labels`` (or ``y``, ``targets``).
+"""A ``.safetensors`` file with the tensors ``images`` (or ``x``, ``input_ids``, …) and ``labels`` (or ``y``, …).
 
 The header is checked here, more strictly than the format's own library does, and the bytes are read,
 never mapped: a file that shrinks while it is read gives a message instead of a crash.
@@ -78,5 +78,7 @@ def _accepts(path: Path, start: bytes) -> bool:
 
 
 SOURCE = Source(
-    title="a .safetensors file with tensors named images and labels", accepts=_accepts, open=open_safetensors
+    title="a .safetensors file with tensors named images or input_ids, and labels",
+    accepts=_accepts,
+    open=open_safetensors,
 )

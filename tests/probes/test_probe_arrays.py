@@ -26,7 +26,19 @@ def plain(probe) -> np.ndarray:
     return probe.batch(0, len(probe.keys)).numpy()
 
 
-@pytest.mark.parametrize("names", [("images", "labels"), ("x", "y"), ("inputs", "targets"), ("x_test", "y_test")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("images", "labels"),
+        ("x", "y"),
+        ("inputs", "targets"),
+        ("x_test", "y_test"),
+        ("X", "y"),
+        ("X_test", "Y_test"),
+        ("arr_0", "arr_1"),
+        ("Data", "LABELS"),
+    ],
+)
 def test_npz_and_safetensors_give_the_same_probe(tmp_path: Path, names: tuple[str, str]) -> None:
     arrays = dict(zip(names, (images(), labels()), strict=True))
     save_file(arrays, tmp_path / "a.dat")  # the suffix plays no part
@@ -73,6 +85,21 @@ def test_file_name_and_split_must_agree(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="says val"):
         opened(path, split="test")
     assert opened(save_npz(tmp_path / "latest.npz", images=images())).record.split == "unknown"
+
+
+def test_split_and_root_where_they_choose_nothing(tmp_path: Path) -> None:
+    path = save_npz(tmp_path / "a.npz", images=images())
+    with pytest.raises(UsageError, match=r"--split banana: a\.npz has no splits") as caught:
+        opened(path, split="banana")
+    assert "leave --split out" in caught.value.hint
+    record = opened(path, split="train", root=tmp_path).record
+    assert record.split == "train"
+    assert any("--split train only names the data" in step for step in record.preprocessing)
+    assert any("--data-root has no effect: --data is a path" in step for step in record.preprocessing)
+    shipped = opened("digits", network((64,)), root=tmp_path).record.preprocessing
+    assert any("--data-root has no effect: digits ships" in step for step in shipped)
+    quiet = opened(save_npz(tmp_path / "b.npz", x_train=images(), x_test=images()), split="train").record.preprocessing
+    assert not any("--split" in step or "--data-root" in step for step in quiet)
 
 
 @pytest.mark.parametrize(
@@ -127,13 +154,29 @@ def test_shapes_that_do_not_fit(tmp_path: Path, raw: tuple, wanted: tuple, says:
         (np.eye(4, 10), "one-hot"),
         (np.eye(4, 10, dtype=np.int64), "one-hot"),
         (np.array([0.0, 1.0, 2.0, 3.0]), "float64"),
-        (np.array([0, 1, 2]), "3 labels for 4 images"),
+        (np.array([0, 1, 2]), "3 labels for 4 samples"),
+        (np.array([0]), "1 label for 4 samples"),
         (np.array([0, 1, 2, 2**63 + 5], dtype=np.uint64), "no class number"),
     ],
 )
 def test_labels_that_cannot_be_used(tmp_path: Path, array: np.ndarray, says: str) -> None:
     with pytest.raises(ProbeUnavailable, match=says):
         opened(save_npz(tmp_path / "a.npz", images=images(4), labels=array))
+
+
+def test_hints_name_the_usual_slips(tmp_path: Path) -> None:
+    def hint(net=None, **arrays) -> tuple[str, str]:
+        with pytest.raises(AuditError) as caught:
+            opened(save_npz(tmp_path / "slip.npz", **arrays), net or network())
+        return caught.value.message, caught.value.hint
+
+    assert "labels start at 0, these at 1" in hint(images=images(), labels=labels(12) + 1)[1]
+    assert "labels start at 0" not in hint(images=images(), labels=labels(12) * 2)[1]
+    assert "1 channel (grey), the network takes 3 channels (RGB)" in hint(images=images(shape=(32, 32)))[1]
+    assert "3 channels (RGB), the network takes 1 channel (grey)" in hint(network((1, 0, 0)), images=images())[1]
+    assert "own input size" in hint(images=images(shape=(16, 16, 3)))[1]
+    words = np.array(["a"] * 12)
+    assert "labels.npy of slip.npz holds <U1" in hint(images=images(), labels=words)[0]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
@@ -170,7 +213,7 @@ def test_big_and_little_endian_have_one_hash(tmp_path: Path) -> None:
         (np.zeros(4, dtype=np.uint8), ProbeUnavailable, "samples first"),
         (np.full((4, 3), 300), ProbeUnavailable, "expected 0 to 255"),
         (np.full((4, 3), -1, dtype=np.int8), ProbeUnavailable, "expected 0 to 255"),
-        (np.zeros((1, 3), dtype=np.uint8), ProbeUnavailable, "holds 1 usable samples"),
+        (np.zeros((1, 3), dtype=np.uint8), ProbeUnavailable, "holds 1 usable sample, at least 2"),
     ],
 )
 def test_arrays_that_cannot_be_used(tmp_path: Path, array: np.ndarray, error: type, says: str) -> None:
@@ -275,8 +318,10 @@ def test_unusual_members_are_refused(tmp_path: Path) -> None:
 
 
 def test_missing_or_ambiguous_arrays_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ProbeUnavailable, match="holds pictures, expected an array named images"):
+    with pytest.raises(ProbeUnavailable, match="holds pictures, expected an array named images") as caught:
         opened(save_npz(tmp_path / "a.npz", pictures=images()))
+    for name in ("images", "x", "arr_0", "input_ids", "attention_mask", "labels", "y", "arr_1", "_test", "capitals"):
+        assert name in caught.value.hint
     with pytest.raises(ProbeUnavailable, match="images, x"):
         opened(save_npz(tmp_path / "a.npz", images=images(), x=images()))
 

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 from probe_cases import images, labels, network, opened, save_npz
 
+from lcaudit.architectures import resolve
+from lcaudit.checkpoints import open_checkpoint
 from lcaudit.core.errors import EnvironmentFailure, MalformedInput, ProbeUnavailable, UsageError
 from lcaudit.core.measurements import Normalisation
 from lcaudit.core.plugins import document, names
 from lcaudit.probes import datasets
 from lcaudit.probes._resolve import sources
 from lcaudit.probes._select import choose, ranges
+from tests.cases import SHARED, needs_shared
 
 
 @pytest.fixture
@@ -63,6 +66,7 @@ def test_ranges_are_sorted_and_compact() -> None:
 
 
 FAMILY = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "the family's training code")
+FAMILY_2 = Normalisation((0.5,), (0.5,), "another training code")
 
 
 def test_normalisation_precedence(tmp_path: Path) -> None:
@@ -74,12 +78,56 @@ def test_normalisation_precedence(tmp_path: Path) -> None:
         (opened(path, net, mean=(0.1, 0.2, 0.3), std=(1, 2, 3)), (0.1, 0.2, 0.3), (1, 2, 3), "--mean"),
         (opened(path, net), FAMILY.mean, FAMILY.std, "training code; data set recognised as cifar10 by the name"),
         (opened(path), (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), "train split; data set recognised"),
-        (opened(save_npz(tmp_path / "x.npz", images=images()), net), (0.0,), (1.0,), "none known; pass --mean"),
+        (opened(save_npz(tmp_path / "x.npz", images=images())), (0.0,), (1.0,), "none known; pass --mean"),
     ):
         record = probe.record.normalisation
         assert (record.mean, record.std) == (mean, std) and source in record.source
         expected = (raw[probe.keys] - np.reshape(mean, (-1, 1, 1))) / np.reshape(std, (-1, 1, 1))
         np.testing.assert_allclose(probe.batch(0, 12).numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_only_normalisation_of_a_code_base_is_assumed_and_said_so(tmp_path: Path) -> None:
+    path = save_npz(tmp_path / "x.npz", images=images())
+    probe = opened(path, network(normalisation={"cifar10": FAMILY}))
+    raw = images()[probe.keys].transpose(0, 3, 1, 2) / 255
+    expected = (raw - np.reshape(FAMILY.mean, (3, 1, 1))) / np.reshape(FAMILY.std, (3, 1, 1))
+    np.testing.assert_allclose(probe.batch(0, 12).numpy(), expected, rtol=1e-4, atol=1e-5)
+    assert probe.record.normalisation.source == (
+        "assumed: the family's training code; the data set was not recognised; --mean and --std override it"
+    )
+    assert probe.record.dataset == "x.npz"
+    given = opened(path, network(normalisation={"cifar10": FAMILY}), mean=(0.5,), std=(0.5,))
+    assert given.record.normalisation.source == "given with --mean and --std"
+
+
+@pytest.mark.parametrize(
+    ("array", "net"),
+    [
+        (images(), network(classes=100, normalisation={"cifar10": FAMILY})),
+        (images(), network(normalisation={"another": FAMILY})),
+        (images(), network(normalisation={"imagenet": FAMILY})),
+        (images(), network((3072,), normalisation={"cifar10": FAMILY})),
+        (images(shape=(32, 32)), network((1, 32, 32), normalisation={"digits": FAMILY, "cifar10": FAMILY_2})),
+        (images() / 100.0 - 1, network(normalisation={"cifar10": FAMILY})),
+        (images() > 100, network(normalisation={"cifar10": FAMILY})),
+    ],
+)
+def test_nothing_is_assumed_where_something_does_not_fit(tmp_path: Path, array: np.ndarray, net) -> None:
+    record = opened(save_npz(tmp_path / "x.npz", images=array), net).record
+    assert (record.normalisation.mean, record.normalisation.std) == ((0.0,), (1.0,))
+
+
+@needs_shared
+def test_a_copy_of_cifar10_under_another_name_is_normalised_as_the_original(tmp_path: Path) -> None:
+    test = SHARED / "data" / "cifar10" / "test.npz"
+    copy = tmp_path / "copy" / "test.npz"
+    copy.parent.mkdir()
+    copy.write_bytes(test.read_bytes())
+    net = resolve(open_checkpoint(SHARED / "checkpoints" / "resnet20-12fca82f.th"), None)
+    one, other = opened(test, net, samples=40), opened(copy, net, samples=40)
+    np.testing.assert_array_equal(one.batch(0, 40).numpy(), other.batch(0, 40).numpy())
+    assert one.record.normalisation.source.startswith("ImageNet's statistics, as in the training code of akamaster")
+    assert other.record.normalisation.source.startswith("assumed: ImageNet's statistics, as in the training code of")
 
 
 def test_flat_networks_are_normalised_by_channel_first(tmp_path: Path) -> None:
@@ -97,6 +145,7 @@ def test_flat_networks_are_normalised_by_channel_first(tmp_path: Path) -> None:
         ((0.5, 0.5), (0.5, 0.5), "channels .3."),
         ((), (), "channels .3."),
         ((0.5,), (0.0,), "positive"),
+        ((103.5, 123.7, 116.3), (58.4, 57.1, 57.4), "--mean 123.7: expected numbers on the scale 0 to 1"),
         ((0.5,), (0.2, -0.2, 0.2), "positive"),
         ((float("nan"),), (1.0,), "finite"),
     ],
@@ -111,17 +160,35 @@ def test_mean_and_std_that_make_no_sense(tmp_path: Path, mean, std, says: str) -
     [
         (images(), 255, "0 to 255. divided by 255"),
         (images().astype(np.int64), 255, "divided by 255"),
-        (images().astype(np.float32), 255, "divided by 255"),
+        (images().astype(np.float32), 255, "0 to 255 stored as floats .0 to 255.: divided by 255"),
+        ((images() % 17).astype(np.float32), 255, "stored as floats .0 to 16.: .* if 16 is the largest value"),
+        ((images() % 3).astype(np.float32), 255, "stored as floats .0 to 2.: divided by 255"),
+        ((images() % 2).astype(np.float32), 1, "kept as they are"),
+        (images() * 0.99, 1, "used as they are; if they are pixels 0 to 255, divide them by 255"),
         (images() / 255.0, 1, "kept as they are"),
         (images() / 100.0 - 1, 1, "outside .0, 1. .* used as they are"),
         (images() > 100, 1, "true and false"),
     ],
 )
 def test_ranges_of_values(tmp_path: Path, array: np.ndarray, divisor: float, says: str) -> None:
-    probe = opened(save_npz(tmp_path / "cifar10.npz", images=array), mean=(0.0,), std=(2.0,))
+    probe = opened(save_npz(tmp_path / "a.npz", images=array), mean=(0.0,), std=(2.0,))
     expected = array[probe.keys].transpose(0, 3, 1, 2) / divisor / 2
     np.testing.assert_allclose(probe.batch(0, 12).numpy(), expected, rtol=1e-5, atol=1e-6)
     assert any(re.search(says, step) for step in probe.record.preprocessing)
+
+
+def test_a_mean_of_any_size_for_values_of_any_size(tmp_path: Path) -> None:
+    array = images() * 1.01 - 3
+    probe = opened(save_npz(tmp_path / "a.npz", images=array), mean=(123.7,), std=(58.0,))
+    expected = (array[probe.keys].transpose(0, 3, 1, 2) - 123.7) / 58
+    np.testing.assert_allclose(probe.batch(0, 12).numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_whole_floats_that_are_no_images_stay(tmp_path: Path) -> None:
+    """Counts from 0 to 9 in a table are no pixels."""
+    array = (images(shape=(7,)) % 10).astype(np.float32)
+    probe = opened(save_npz(tmp_path / "a.npz", x=array), network((7,)))
+    np.testing.assert_array_equal(probe.batch(0, 12).numpy(), array[probe.keys])
 
 
 def test_normalised_floats_are_not_normalised_again(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def write(report: Report, style: Style) -> str:
     if style.verbosity >= 0:
         blocks += [layer_lines(report, style), list(_undecided(report, style)), list(_blind_spots(report, style))]
         blocks += [list(_counts(report, style))]
-    blocks += [[*_reasons(report, style), _verdict(report, style)]]
+    blocks += [[*_reasons(report, style), *_left_open(report, style), _verdict(report, style)]]
     return inert("\n\n".join("\n".join(block) for block in blocks if block) + "\n")
 
 
@@ -201,6 +201,13 @@ def _counts(report: Report, style: Style) -> Iterator[str]:
 def _reasons(report: Report, style: Style) -> Iterator[str]:
     for reason in report.gate.reasons:
         yield from wrapped(prose(reason), style.width, "")
+
+
+def _left_open(report: Report, style: Style) -> Iterator[str]:
+    """What the full report says with reasons, in one line where there is no full report."""
+    undecided = report.gate.counts.get("undecided", 0)
+    if style.verbosity < 0 and undecided:
+        yield f"{count(undecided, 'check')} undecided"
 
 
 def _verdict(report: Report, style: Style) -> str:

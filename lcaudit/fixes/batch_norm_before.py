@@ -10,11 +10,10 @@ from lcaudit.core.measurements import Measurements
 from lcaudit.core.outcomes import Finding, Fix
 from lcaudit.fixes._base import (
     Remedy,
-    alone,
     briefly,
     effects_of,
     foldable,
-    layers_of,
+    gaining,
     named,
     pad_with_zeros,
     paths_in_code,
@@ -77,8 +76,7 @@ batch_norm_before(model, {names}, batches)
 
 def propose(finding: Finding, measurements: Measurements) -> Fix | None:
     """Safe where every layer of the finding reads vectors or is free of padding."""
-    found = layers_of(finding, measurements)
-    layers = tuple(spectra for spectra in found if "batch_norm" in spectra.what_if and alone(spectra.layer))
+    layers = gaining("batch_norm", finding, measurements)
     if not layers:
         return None
     padded = [spectra for spectra in layers if not foldable(spectra.layer)]

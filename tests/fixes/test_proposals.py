@@ -74,6 +74,26 @@ def test_centring_first_where_it_gains_more() -> None:
     assert [fix.id for fix in proposed("LC301", measurements)] == ["centre-input", "batch-norm-before"]
 
 
+def changed(layer, centring: float, batch_norm: float):
+    gains = {"centring": centring, "batch_norm": batch_norm}
+    what_if = {key: replace(one, gain=specimen.quantity(gains[key])) for key, one in layer.what_if.items()}
+    return replace(layer, what_if=what_if)
+
+
+def test_what_makes_it_worse_is_not_proposed() -> None:
+    measurements = head()
+    measurements = replace(measurements, layers=(changed(measurements.layers[0], 0.466, 8),))
+    assert [fix.id for fix in proposed("LC301", measurements)] == ["batch-norm-before"]
+
+
+def test_layers_that_it_makes_worse_are_left_out() -> None:
+    measurements = inner("1×1", "1×1")
+    first, second = measurements.layers
+    measurements = replace(measurements, layers=(changed(first, 0.5, 20), changed(second, 8, 20)))
+    layers = {fix.id: fix.layers for fix in proposed("LC302", measurements)}
+    assert layers == {"batch-norm-before": ("block.0", "block.1"), "centre-input": ("block.1",)}
+
+
 def inner(*geometries: str) -> Measurements:
     return specimen.measurements(
         layers=tuple(

@@ -324,3 +324,38 @@ def test_a_probe_of_one_class_that_is_always_wrong_does_not_fit():
     fit = replace(specimen.fit(wrong=1000, of=1000, loss=1.0), chance=0.0)
     (outcome,) = rules.find("LC901").check(specimen.measurements(fit=fit))
     assert isinstance(outcome, Fail) and outcome.cause == "near-chance"
+
+
+# --- what a finding about conditioning names ------------------------------------------------------
+
+
+def _told(*gains: tuple[float, float], reads: str = "network input"):
+    """LC302's one finding about layers with these gains of centring and of BatchNorm."""
+    layers = []
+    for i, (centring, batch_norm) in enumerate(gains):
+        layer = specimen.layer(f"l{i}", "conv2d", gain=batch_norm, reads=reads, depth=i)
+        what_if = {**layer.what_if, "centring": replace(layer.what_if["centring"], gain=specimen.quantity(centring))}
+        layers.append(replace(layer, what_if=what_if))
+    (finding,) = rules.judge(specimen.measurements(layers=tuple(layers)), (rules.find("LC302"),))[1]
+    return finding
+
+
+def test_title_and_figure_name_the_same_change() -> None:
+    finding = _told((75.8, 75.7))
+    assert "was not centred: centring lowers κ_80 by" in finding.title
+    assert finding.metric.endswith("after centring")
+    finding = _told((30, 75.7))
+    assert ": BatchNorm lowers κ_80 by" in finding.title and finding.metric.endswith("after BatchNorm")
+
+
+def test_layers_with_different_best_changes_are_told_so() -> None:
+    finding = _told((75.8, 60), (20, 30))
+    assert ": centring (BatchNorm where that gains more) lowers κ_80 by" in finding.title
+    assert finding.metric.endswith("after centring")
+
+
+def test_an_input_that_centring_makes_worse_is_not_called_uncentred() -> None:
+    finding = _told((0.466, 20))
+    assert finding.title.startswith("1 layer reads a network input whose scales differ: BatchNorm lowers κ_80 by")
+    assert "centred" not in finding.title and finding.message.startswith("Taking the mean out does not help here")
+    assert "was not centred" in _told((0.466, 20), (3, 20)).title

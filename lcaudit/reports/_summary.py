@@ -167,9 +167,14 @@ def worst_first(layers: Iterable[LayerSpectra]) -> tuple[LayerSpectra, ...]:
 
 
 def side(finding: Finding) -> str:
-    """Where the figure lies: ``over the limit`` or ``under the limit``, interval and all."""
+    """Where the figure lies relative to its limit, with the interval that verdicts look at."""
     where = finding.measured.against(finding.limit.value)
-    return {"above": "over the limit", "below": "under the limit"}.get(where, "limit not comparable")
+    return {
+        "above": "over the limit",
+        "below": "under the limit",
+        "straddles": "limit inside the interval",
+        "unknown": "no interval to compare with the limit",
+    }[where]
 
 
 def verdict_sentence(report: Report) -> str:

@@ -116,7 +116,9 @@ def _tensors(checkpoint: Checkpoint) -> Evidence:
     tensors = {key: tensor for key, tensor in checkpoint.tensors.items() if not key.endswith(COUNTER)}
     numbers = sum(tensor.numel() for tensor in tensors.values())
     kind = _strict.stored_dtype(tensors)
-    return Evidence("tensors", f"{count(len(tensors), 'tensor')}, {count(numbers, 'number')}, {kind}")
+    counters = len(checkpoint.tensors) - len(tensors)
+    beside = f", and {count(counters, _strict.COUNTERS)}" if counters else ""
+    return Evidence("tensors", f"{count(len(tensors), 'tensor')}, {count(numbers, 'number')}, {kind}{beside}")
 
 
 def _parameters(module: torch.nn.Module) -> int:

@@ -111,6 +111,13 @@ def test_zero_padding_makes_folding_unsafe() -> None:
     assert padded[0].layers == ("block.0", "block.1") and len(padded[0].effects) == 4
 
 
+def test_the_code_says_what_happens_to_the_outputs() -> None:
+    (safe, _), (unsafe, _) = proposed("LC302", inner("1×1")), proposed("LC302", inner("3×3, padding 1"))
+    assert safe.applicability == "safe" and "outputs stay the same" in safe.code
+    assert unsafe.applicability == "unsafe" and "stay the same" not in unsafe.code
+    assert "other outputs at the borders" in ast.get_docstring(ast.parse(unsafe.code).body[2])
+
+
 HOSTILE = ('x"]); import os; os.system("id") #', "a\n::error::", "a b", "a..b", "a" * 300, "été", "\x1b[2J", "", "a.")
 
 

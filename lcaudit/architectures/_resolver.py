@@ -107,9 +107,21 @@ def _unknown(
     seen = f"{count(len(shapes), 'tensor')} ({one_line(list(shapes), 3)})"
     message = f"not the family {wanted}: {seen}" if wanted else f"no known network has these {seen}"
     nearest = max(reasons, key=lambda name: reasons[name].close, default="")
-    if nearest and (wanted or reasons[nearest].close):
+    if wanted:
+        message += f"; {reasons[nearest].reason}" if nearest else ""
+        return UnknownArchitecture(message, f"{_others(shapes)}, or {_FACTORY_HINT}")
+    if nearest and reasons[nearest].close:
         message += f"; nearest is {nearest}, but {reasons[nearest].reason}"
     return UnknownArchitecture(message, _FACTORY_HINT)
+
+
+def _others(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """What to type in place of a family that does not fit."""
+    matches = {name: plugins.load(_PACKAGE, name, "FAMILY").match(shapes) for name in plugins.names(_PACKAGE)}
+    fitting = [f"{name} ({match.title})" for name, match in matches.items() if match]
+    if not fitting:
+        return "leave --arch out, though no family that lcaudit knows has these tensors"
+    return f"leave --arch out: these are the tensors of {' or '.join(fitting)}"
 
 
 def _tensors(checkpoint: Checkpoint) -> Evidence:

@@ -84,7 +84,7 @@ def _changed(**changes: object) -> str:
         ('{"schema_version": "1.0"}', "report.run is missing"),
         (_changed(schema_version="2.0"), "schema version 2.0, this lcaudit reads 1.x"),
         (_changed(schema_version=["1"]), "schema version"),
-        (_changed(checks=3), "report.checks holds int"),
+        (_changed(checks=3), "report.checks holds a whole number, expected a list"),
         (_changed(run={"started_at": "now", "seconds": {"a": {"nonfinite": []}}}), "report.run.seconds.a"),
         (_changed(run={"started_at": "now", "seconds": {"a": 10**400}}), "report.run.seconds.a"),
         (_changed(run={"started_at": "now", "seconds": {"\u202e\x1b": "x"}}), r"\\u202e\\x1b"),

@@ -28,7 +28,7 @@ SCHEMA_VERSION = "1.0"
 
 def audit(
     model: str | Path,
-    data: str,
+    data: str | Path,
     *,
     arch: str | None = None,
     data_root: Path | None = None,
@@ -45,11 +45,11 @@ def audit(
     task: str = "auto",
     ignore_index: int = -100,
     convention: str = "kfac",
-    layers: Sequence[str] = (),
+    layers: str | Sequence[str] = (),
     exact: Literal["hessian", "ggn"] | None = None,
-    exact_layers: Sequence[str] = (),
-    select: Sequence[str] = (),
-    ignore: Sequence[str] = (),
+    exact_layers: str | Sequence[str] = (),
+    select: str | Sequence[str] = (),
+    ignore: str | Sequence[str] = (),
     fail_on: FailOn = "error",
     min_coverage: float = 0.0,
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
@@ -69,7 +69,7 @@ def audit(
         layers: measure only layers with these names (``*`` and ``?`` as in file names); none for all.
         exact: cross-check λmax by Lanczos iteration on the Hessian or the Gauss–Newton matrix of single layers.
         exact_layers: which ones, by name; none for the head.
-        select, ignore: rule codes, prefixes or names. progress: called with (stage, done, total).
+        select, ignore: rule codes, prefixes or names, a string being one. progress: called with (stage, done, total).
 
     Raises:
         AuditError: there is no verdict; the message says what was seen and what to do.
@@ -80,6 +80,8 @@ def audit(
     given = dict(locals())  # what every look passes on; nothing else is local yet
     if samples == "auto":
         return until_decided(lambda size: audit(**given | {"samples": size}), probes.DEFAULT_SAMPLES)
+    _check_kinds(model, data, arch)
+    layers, exact_layers, select, ignore = map(_several, (layers, exact_layers, select, ignore))
     whose = capture.fisher_of(fisher, mc_samples, convention)
     chosen, started, clock = rules.select(select, ignore), datetime.now(UTC), _Clock()
     on = choose_device(device, dtype)
@@ -89,7 +91,7 @@ def audit(
         checkpoint = checkpoints.open_checkpoint(Path(model))
         network = architectures.resolve(checkpoint, arch)
         probe = probes.open_probe(
-            data, network, root=data_root, split=split, samples=samples, seed=seed, mean=mean, std=std,
+            str(data), network, root=data_root, split=split, samples=samples, seed=seed, mean=mean, std=std,
             task=task, ignore_index=ignore_index,
         )  # fmt: skip
     if exact:
@@ -143,6 +145,31 @@ def audit(
     )
     run = Run(started.isoformat(timespec="seconds"), clock.seconds)
     return judge(measured, chosen, run=run, fail_on=fail_on, min_coverage=min_coverage)
+
+
+def _check_kinds(model: object, data: object, arch: object) -> None:
+    """Say what is accepted where something else was passed."""
+    if not isinstance(model, (str, Path)):
+        raise UsageError(
+            f"model is a {type(model).__name__}, expected the path of a file or folder of weights",
+            "save the weights, torch.save(model.state_dict(), 'weights.pt'), and pass that path; "
+            "arch='file.py:factory' builds the network",
+        )
+    if not isinstance(data, (str, Path)):
+        raise UsageError(
+            f"data is a {type(data).__name__}, expected the name of a data set or a path",
+            "save arrays with numpy.savez('probe.npz', images=..., labels=...) and pass that path",
+        )
+    if arch is not None and not isinstance(arch, str):
+        raise UsageError(
+            f"arch is a {type(arch).__name__}, expected 'file.py:factory' or the name of a family",
+            "put the function into a file and pass its path and name as one string",
+        )
+
+
+def _several(given: str | Sequence[str]) -> tuple[str, ...]:
+    """A string by itself counts as one of several."""
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def judge(

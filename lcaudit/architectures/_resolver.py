@@ -107,16 +107,30 @@ def _unknown(
     seen = f"{count(len(shapes), 'tensor')} ({one_line(list(shapes), 3)})"
     message = f"not the family {wanted}: {seen}" if wanted else f"no known network has these {seen}"
     nearest = max(reasons, key=lambda name: reasons[name].close, default="")
-    if nearest and (wanted or reasons[nearest].close):
+    if wanted:
+        message += f"; {reasons[nearest].reason}" if nearest else ""
+        return UnknownArchitecture(message, f"{_others(shapes)}, or {_FACTORY_HINT}")
+    if nearest and reasons[nearest].close:
         message += f"; nearest is {nearest}, but {reasons[nearest].reason}"
     return UnknownArchitecture(message, _FACTORY_HINT)
+
+
+def _others(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """What to type in place of a family that does not fit."""
+    matches = {name: plugins.load(_PACKAGE, name, "FAMILY").match(shapes) for name in plugins.names(_PACKAGE)}
+    fitting = [f"{name} ({match.title})" for name, match in matches.items() if match]
+    if not fitting:
+        return "leave --arch out, though no family that lcaudit knows has these tensors"
+    return f"leave --arch out: these are the tensors of {' or '.join(fitting)}"
 
 
 def _tensors(checkpoint: Checkpoint) -> Evidence:
     tensors = {key: tensor for key, tensor in checkpoint.tensors.items() if not key.endswith(COUNTER)}
     numbers = sum(tensor.numel() for tensor in tensors.values())
     kind = _strict.stored_dtype(tensors)
-    return Evidence("tensors", f"{count(len(tensors), 'tensor')}, {count(numbers, 'number')}, {kind}")
+    counters = len(checkpoint.tensors) - len(tensors)
+    beside = f", and {count(counters, _strict.COUNTERS)}" if counters else ""
+    return Evidence("tensors", f"{count(len(tensors), 'tensor')}, {count(numbers, 'number')}, {kind}{beside}")
 
 
 def _parameters(module: torch.nn.Module) -> int:

@@ -14,6 +14,8 @@ from lcaudit.core.text import count, display_name
 #: Stored types whose every number float32 or float64 can hold.
 _EXACT = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _PLAIN = "save the weights as plain float32 tensors"
+#: What counts the batches that a batch norm has seen.
+COUNTERS = "batch-norm step counter"
 _FACTORY = "pass --arch file.py:factory with a factory of the network that these weights were saved from"
 
 
@@ -128,11 +130,11 @@ def _copied(value: torch.Tensor, target: torch.dtype) -> torch.Tensor:
 def _account(
     stored: Mapping[str, torch.Tensor], absent: list[str], aliases: Mapping[str, str], target: torch.dtype
 ) -> list[Evidence]:
-    notes = [Evidence("strict load", f"all {count(len(stored), 'tensor')} used, none missing, every shape equal")]
+    counters = sum(key.endswith(COUNTER) for key in stored)
+    used = count(len(stored) - counters, "tensor") + (f" and {count(counters, COUNTERS)}" if counters else "")
+    notes = [Evidence("strict load", f"all {used} used, none missing, every shape equal")]
     if absent:
-        notes.append(
-            Evidence("strict load", f"{count(len(absent), 'batch-norm step counter')} not stored; inference reads none")
-        )
+        notes.append(Evidence("strict load", f"{count(len(absent), COUNTERS)} not stored; inference reads none"))
     if aliases:
         notes.append(Evidence("strict load", f"{count(len(aliases), 'tied tensor')} stored under one name only"))
     kind = str(target).removeprefix("torch.")

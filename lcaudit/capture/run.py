@@ -225,7 +225,10 @@ class _Run:
                 if isinstance(outputs, torch.Tensor)
                 else f"a {type(outputs).__name__}"
             )
-            raise UnknownArchitecture(f"the network returned {seen}, expected one tensor of outputs, [batch, …]")
+            raise UnknownArchitecture(
+                f"the network returned {seen}, expected one tensor of outputs, [batch, …]",
+                "wrap the network in the factory of --arch file.py:factory, so that forward returns that tensor alone",
+            )
         for layer in self.layers.values():
             layer.close_pass(len(inputs))
         held = self.target.batch(outputs.detach(), start, stop, self.mask)

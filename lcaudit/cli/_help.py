@@ -11,7 +11,7 @@ EXIT_CODES = (
     ("0", "the gate passed"),
     ("1", "findings at or above --fail-on"),
     ("2", "no verdict: wrong usage, a file that cannot be audited, a failure of lcaudit"),
-    ("3", "incomplete: something that was to be judged was not measured"),
+    ("3", "incomplete: something was not measured, or nothing could be decided"),
     ("130, 143", "interrupted, terminated"),
 )
 

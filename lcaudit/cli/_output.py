@@ -62,8 +62,10 @@ def parse_exports(exports: Sequence[str]) -> list[tuple[str, Path]]:
     for given in exports:
         form, separator, path = given.partition("=")
         if not separator or not path or form not in formats():
+            unknown = separator and path and form
+            wrong = f"there is no format {display_name(form, 40)}" if unknown else "expected FORMAT=PATH"
             raise UsageError(
-                f"--export {display_name(given)}: expected FORMAT=PATH",
+                f"--export {display_name(given)}: {wrong}",
                 f"formats: {', '.join(formats())}; for example --export {formats()[0]}=report.{formats()[0]}",
             )
         if path == "-":

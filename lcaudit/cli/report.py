@@ -45,6 +45,9 @@ def COMMAND(run: Path, form: str, exports: tuple[str, ...], color: str, quiet: i
         raise MalformedInput(f"{display_name(run)}: not UTF-8 text", _HINT) from None
     except (MalformedInput, LimitExceeded) as error:
         raise type(error)(error.message, _HINT) from None
-    report = reports.read(text)
+    try:
+        report = reports.read(text)
+    except MalformedInput as error:
+        raise MalformedInput(f"{display_name(run)}: {error.message}", error.hint) from None
     deliver(report, form, files, color=color, quiet=quiet, verbose=verbose)
     return EXIT_CODES[report.gate.verdict]

@@ -100,7 +100,9 @@ def judged_interval(quantity: Quantity) -> str:
     ends = quantity.at(VERDICT_LEVEL)
     if ends is None or quantity.method == "exact":
         return interval(quantity)
-    return interval(replace(quantity, low=ends[0], high=ends[1], level=VERDICT_LEVEL))
+    # Nothing that is judged can be negative; moving an end in proportion does not know that.
+    low = max(0.0, ends[0]) if quantity.low is not None and quantity.low >= 0 else ends[0]
+    return interval(replace(quantity, low=low, high=ends[1], level=VERDICT_LEVEL))
 
 
 def spoken(quantity: Quantity) -> str:

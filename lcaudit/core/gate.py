@@ -22,7 +22,8 @@ EXIT_CODES: dict[Verdict, int] = {"pass": EXIT_PASS, "fail": EXIT_FINDINGS, "inc
 def gate(
     findings: Sequence[Finding], checks: Sequence[Check], measured: Measurements, fail_on: FailOn, min_coverage: float
 ) -> Gate:
-    """Judge a run. Findings at or above ``fail_on`` fail; a check that did not run makes it incomplete.
+    """Judge a run. Findings at or above ``fail_on`` fail; a check that did not run makes it incomplete, and so
+    do checks of which some are undecided and none is decided: nothing is known then.
 
     Args:
         min_coverage: share of parameters that must sit in audited layers, 0 to 1.
@@ -37,6 +38,11 @@ def gate(
     elif measured.coverage < min_coverage:
         reasons.append(
             f"{measured.coverage:.2%} of the parameters were audited, --min-coverage asks for {min_coverage:.2%}"
+        )
+    if counts["undecided"] and not counts["pass"] + counts["fail"]:
+        reasons.append(
+            f"nothing could be decided: {count(counts['undecided'], 'check')} undecided, none passed or failed; use "
+            "more samples, or select more rules"
         )
     verdict: Verdict = "fail" if blocking else "incomplete" if reasons else "pass"
     if blocking:

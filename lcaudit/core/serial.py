@@ -17,6 +17,7 @@ from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from lcaudit.core.errors import MalformedInput
+from lcaudit.core.text import display_name
 
 T = TypeVar("T")
 #: Deeper nesting than a report ever has; a deeper file is refused before Python's recursion limit.
@@ -197,8 +198,33 @@ def _scalar(kind: Any, data: Any) -> Any:
 
 
 def _misfit(where: str, kind: Any, data: Any) -> MalformedInput:
-    expected = getattr(kind, "__name__", str(kind))
-    return MalformedInput(f"{where} holds {type(data).__name__}, expected {expected}")
+    held = display_name(repr(data), 40) if isinstance(data, str) else _WORDS.get(type(data), type(data).__name__)
+    if kind is float and type(data) is int:
+        held = "a number too large for float64"
+    return MalformedInput(f"{where} holds {held}, expected {_expected(kind)}")
+
+
+_WORDS: dict[Any, str] = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "an object",
+    type(None): "null",
+}
+
+
+def _expected(kind: Any) -> str:
+    """``kind`` in the words of JSON."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_expected(option) for option in arguments)
+    if origin is Literal:
+        return "one of " + ", ".join(f"'{option}'" for option in arguments)
+    if origin is tuple:
+        return "a list" if Ellipsis in arguments else f"a list of {len(arguments)}"
+    return _WORDS.get(kind, "an object")
 
 
 def schema(kind: type, identifier: str, title: str) -> dict[str, Any]:

@@ -37,6 +37,18 @@ def layers_of(finding: Finding, measurements: Measurements) -> tuple[LayerSpectr
     return tuple(spectra for spectra in measurements.layers if spectra.layer.name in finding.layers)
 
 
+def gaining(change: str, finding: Finding, measurements: Measurements) -> tuple[LayerSpectra, ...]:
+    """The finding's layers that ``change`` is computed to improve and that it can be folded into.
+
+    What it would make worse is never proposed.
+    """
+    return tuple(
+        spectra
+        for spectra in layers_of(finding, measurements)
+        if change in spectra.what_if and spectra.what_if[change].gain.value > 1 and alone(spectra.layer)
+    )
+
+
 def effects_of(change: str, layers: Sequence[LayerSpectra]) -> tuple[Effect, ...]:
     """κ_80 and κ_50 of every layer's input before and after ``change``, computed from the same moments."""
     effects = []

@@ -10,11 +10,10 @@ from lcaudit.core.measurements import Measurements
 from lcaudit.core.outcomes import Finding, Fix
 from lcaudit.fixes._base import (
     Remedy,
-    alone,
     briefly,
     effects_of,
     foldable,
-    layers_of,
+    gaining,
     named,
     pad_with_zeros,
     paths_in_code,
@@ -74,11 +73,18 @@ def batch_norm_before(model: nn.Module, names: list[str], batches) -> None:
 batch_norm_before(model, {names}, batches)
 '''
 
+SAME = "folded so that the outputs stay the same."
+#: In place of that where a layer pads with zeros.
+CHANGED = """\
+folded into its weights.
+
+    Layers that pad with zeros give other outputs at the borders: measure the error before and after, and retrain.
+"""
+
 
 def propose(finding: Finding, measurements: Measurements) -> Fix | None:
     """Safe where every layer of the finding reads vectors or is free of padding."""
-    found = layers_of(finding, measurements)
-    layers = tuple(spectra for spectra in found if "batch_norm" in spectra.what_if and alone(spectra.layer))
+    layers = gaining("batch_norm", finding, measurements)
     if not layers:
         return None
     padded = [spectra for spectra in layers if not foldable(spectra.layer)]
@@ -109,7 +115,7 @@ def propose(finding: Finding, measurements: Measurements) -> Fix | None:
         layers=tuple(spectra.layer.name for spectra in layers),
         effects=effects_of("batch_norm", layers),
         how=" ".join(how),
-        code=CODE.replace("{names}", code) if code else "",
+        code=(CODE.replace(SAME, CHANGED.rstrip("\n")) if padded else CODE).replace("{names}", code) if code else "",
         cost=(
             "Two parameters and two statistics per input channel; one multiplication and addition per input, which can "
             "be folded away again for use; " + ("some retraining." if padded else "no retraining.")

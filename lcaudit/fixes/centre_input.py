@@ -10,11 +10,10 @@ from lcaudit.core.measurements import Measurements
 from lcaudit.core.outcomes import Finding, Fix
 from lcaudit.fixes._base import (
     Remedy,
-    alone,
     briefly,
     effects_of,
     foldable,
-    layers_of,
+    gaining,
     named,
     pad_with_zeros,
     paths_in_code,
@@ -78,8 +77,7 @@ centre_input(model, {names}, batches)
 
 def propose(finding: Finding, measurements: Measurements) -> Fix | None:
     """Safe with code for linear layers, safe without padding, else unsafe."""
-    found = layers_of(finding, measurements)
-    layers = tuple(spectra for spectra in found if "centring" in spectra.what_if and alone(spectra.layer))
+    layers = gaining("centring", finding, measurements)
     if not layers:
         return None
     padded = [spectra for spectra in layers if not foldable(spectra.layer)]

@@ -84,6 +84,7 @@ def page(report: Report) -> Mapping[str, Any]:
         "gate": summary.GATES[report.gate.fail_on],
         "sentence": summary.verdict_sentence(report),
         "doubt": summary.doubt(report),
+        "untested": summary.fit_untested(report),
         "primer": summary.PRIMER if measured.layers else (),
         "statistics": _statistics(report, found),
         "facts": _facts(report),
@@ -103,7 +104,8 @@ def page(report: Report) -> Mapping[str, Any]:
 def _statistics(report: Report, found: summary.Tally) -> tuple[Statistic, ...]:
     checks = found.checks
     return (
-        Statistic("Passed", f"{checks['pass']} of {found.decided}", "decided checks"),
+        Statistic("Passed", str(checks["pass"]), f"of {count(sum(checks.values()), 'check')}, a rule on a layer each"),
+        Statistic("Led to findings", str(checks["fail"]), summary.behind(found) or "none failed"),
         Statistic("Undecided", str(checks["undecided"]), "with reasons below"),
         Statistic("Not run", str(checks["crash"]), "nothing is known"),
         Statistic("Not applicable", str(checks["skip"]), "with reasons below"),
@@ -127,6 +129,8 @@ def _facts(report: Report) -> tuple[tuple[str, str], ...]:
         beside = f"; the checkpoint records {numbers.percent(1 - recorded.value)}" if recorded else ""
         loss = f"; loss {numbers.spoken(fit.loss)}" if fit.loss else ""
         facts.append(("On the probe", f"error {numbers.spoken(replace(fit.error, unit='share'))}{beside}{loss}"))
+    if measured.checkpoint.unwrapped:
+        facts.append(("Weights", "; ".join(measured.checkpoint.unwrapped)))
     facts.append(("SHA-256", measured.checkpoint.sha256))
     return tuple(facts)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from lcaudit.core import figures as numbers
 from lcaudit.core.measurements import ExactCurvature, LayerSpectra
@@ -39,6 +39,12 @@ PRIMER = (
     "to 50 000. So a layer is judged by the gain that a change would bring, κ_80 now divided by κ_80 after it. "
     "(κ_80 leaves the weakest fifth of the directions out.)",
 )
+#: The tags of fixes in a line of text.
+TAGS = {
+    "safe": "same outputs",
+    "unsafe": "outputs change, or retraining is needed",
+    "display": "advice, to judge and act on yourself",
+}
 APPLICABILITY = {
     "safe": "safe: the network computes the same function, to rounding",
     "unsafe": "unsafe: the function changes, or retraining is needed",
@@ -59,10 +65,12 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Checks by status, findings by severity."""
+    """Checks by status, findings by severity, and the failed checks by the severity of their finding."""
 
     checks: Counter[str]
     findings: Counter[str]
+
+    blamed: Counter[str] = field(default_factory=Counter)
 
     @property
     def decided(self) -> int:
@@ -72,13 +80,48 @@ class Tally:
 
 def tally(report: Report) -> Tally:
     """Count checks and findings."""
-    return Tally(Counter(check.status for check in report.checks), Counter(f.severity for f in report.findings))
+    places = {(f.rule, layer): f.severity for f in report.findings for layer in f.layers or ("",)}
+    rules = rule_names(report)
+    blamed = Counter(
+        places.get((check.rule, check.layer)) or (rules[check.rule].severity if check.rule in rules else "info")
+        for check in report.checks
+        if check.status == "fail"
+    )
+    return Tally(Counter(check.status for check in report.checks), Counter(f.severity for f in report.findings), blamed)
+
+
+_NOUNS = {"error": "error", "warning": "warning", "info": "note"}
 
 
 def severities(found: Tally) -> str:
     """``0 errors, 2 warnings, 1 note``."""
-    nouns = {"error": "error", "warning": "warning", "info": "note"}
-    return ", ".join(count(found.findings[severity], nouns[severity]) for severity in SEVERITIES)
+    return ", ".join(count(found.findings[severity], _NOUNS[severity]) for severity in SEVERITIES)
+
+
+def behind(found: Tally) -> str:
+    """Of the failed checks: ``3 behind warnings, 16 behind notes``; ``""`` where none failed."""
+    return ", ".join(
+        f"{found.blamed[severity]} behind {_NOUNS[severity]}s" for severity in SEVERITIES if found.blamed[severity]
+    )
+
+
+def account(found: Tally) -> str:
+    """What became of every check: ``57 passed, 3 behind warnings, 1 undecided, …``."""
+    checks = found.checks
+    parts = [f"{checks['pass']} passed", behind(found)]
+    parts += [f"{checks[status]} {STATUSES[status]}" for status in ("undecided", "skip", "crash")]
+    return f"{count(sum(checks.values()), 'check')}: {', '.join(filter(None, parts))}"
+
+
+def fit_untested(report: Report) -> str:
+    """Why it is not known whether the probe fits the network, though the network was run; else ``""``."""
+    fit = report.measurements.fit
+    check = next((check for check in report.checks if check.rule == "LC901"), None)
+    if fit is None or (check and check.status != "skip"):
+        return ""
+    if fit.error is None and fit.loss is None:
+        return "Fit to the probe not tested: no labels."
+    return f"Fit to the probe not tested: {check.reason}." if check else ""
 
 
 def rule_names(report: Report) -> dict[str, RuleRecord]:
@@ -167,9 +210,14 @@ def worst_first(layers: Iterable[LayerSpectra]) -> tuple[LayerSpectra, ...]:
 
 
 def side(finding: Finding) -> str:
-    """Where the figure lies: ``over the limit`` or ``under the limit``, interval and all."""
+    """Where the figure lies relative to its limit, with the interval that verdicts look at."""
     where = finding.measured.against(finding.limit.value)
-    return {"above": "over the limit", "below": "under the limit"}.get(where, "limit not comparable")
+    return {
+        "above": "over the limit",
+        "below": "under the limit",
+        "straddles": "limit inside the interval",
+        "unknown": "no interval to compare with the limit",
+    }[where]
 
 
 def verdict_sentence(report: Report) -> str:

@@ -40,7 +40,7 @@ def write(report: Report, style: Style) -> str:
     if style.verbosity >= 0:
         blocks += [layer_lines(report, style), list(_undecided(report, style)), list(_blind_spots(report, style))]
         blocks += [list(_counts(report, style))]
-    blocks += [[*_reasons(report, style), _verdict(report, style)]]
+    blocks += [[*_reasons(report, style), *_left_open(report, style), _verdict(report, style)]]
     return inert("\n\n".join("\n".join(block) for block in blocks if block) + "\n")
 
 
@@ -65,6 +65,8 @@ def _header(report: Report, style: Style) -> Iterator[str]:
         ],
         style,
     )
+    if measured.checkpoint.unwrapped:
+        yield from wrapped(prose("; ".join(measured.checkpoint.unwrapped)), style.width, "       ")
     source = f"{clip(probe.dataset, 30)}/{clip(probe.split, 20)}"
     used = f"{numbers.grouped(probe.samples)} of {count(probe.available, 'sample')}"
     whole = probe.normalisation.source
@@ -115,8 +117,7 @@ def _finding(finding: Finding, report: Report, style: Style) -> Iterator[str]:
     limit = numbers.limit(finding.limit.value, finding.limit.unit)
     beside = [] if summary.side(finding) == "over the limit" else [summary.side(finding)]
     yield from _flow([prose(finding.metric), *_measured(finding.measured), f"limit {limit}", *beside], style, "    ")
-    doubted = finding.kind == "opportunity" and summary.doubt(report)
-    if style.verbosity <= 0 and (finding.severity == "info" or doubted):
+    if _brief(finding, report, style):
         return
     yield from wrapped(prose(finding.message), style.width, "    ")
     if style.verbosity > 0:
@@ -124,6 +125,12 @@ def _finding(finding: Finding, report: Report, style: Style) -> Iterator[str]:
             yield from wrapped(prose(fact), style.width, "    - ", "      ")
     for i, fix in enumerate(finding.fixes):
         yield from _fix(fix, style, "    fix  " if i == 0 else "    or   ")
+
+
+def _brief(finding: Finding, report: Report, style: Style) -> bool:
+    """Whether a finding's message and fixes are left out: notes, and opportunities that are in doubt."""
+    doubted = finding.kind == "opportunity" and bool(summary.doubt(report))
+    return style.verbosity <= 0 and (finding.severity == "info" or doubted)
 
 
 def _fix(fix: Fix, style: Style, start: str) -> Iterator[str]:
@@ -182,18 +189,17 @@ def _blind_spots(report: Report, style: Style) -> Iterator[str]:
 
 def _counts(report: Report, style: Style) -> Iterator[str]:
     found = summary.tally(report)
-    checks = found.checks
-    for sentence in (summary.verdict_sentence(report), summary.doubt(report)):
+    for sentence in (summary.verdict_sentence(report), summary.doubt(report), summary.fit_untested(report)):
         yield from wrapped(prose(sentence), style.width, "")
     yield from wrapped(
-        f"{summary.severities(found)}.  {checks['pass']} of {count(found.decided, 'decided check')} passed, "
-        f"{checks['undecided']} undecided, {checks['skip']} not applicable, {checks['crash']} not run.  "
+        f"{summary.severities(found)}.  {summary.account(found)}.  "
         f"{numbers.percent(report.gate.coverage)} of the parameters audited.",
         style.width,
         "",
     )
-    if {fix.applicability for finding in report.findings for fix in finding.fixes} & {"safe", "unsafe"}:
-        yield from wrapped("[safe] same outputs; [unsafe] outputs change, or retraining is needed", style.width, "")
+    shown = {fix.applicability for f in report.findings if not _brief(f, report, style) for fix in f.fixes}
+    legend = "; ".join(f"[{tag}] {words}" for tag, words in summary.TAGS.items() if tag in shown)
+    yield from wrapped(legend, style.width, "") if legend else ()
     if report.findings:
         yield f"explain: lcaudit explain {clip(report.findings[0].rule, 12)}"
 
@@ -201,6 +207,13 @@ def _counts(report: Report, style: Style) -> Iterator[str]:
 def _reasons(report: Report, style: Style) -> Iterator[str]:
     for reason in report.gate.reasons:
         yield from wrapped(prose(reason), style.width, "")
+
+
+def _left_open(report: Report, style: Style) -> Iterator[str]:
+    """What the full report says with reasons, in one line where there is no full report."""
+    undecided = report.gate.counts.get("undecided", 0)
+    if style.verbosity < 0 and undecided:
+        yield f"{count(undecided, 'check')} undecided"
 
 
 def _verdict(report: Report, style: Style) -> str:

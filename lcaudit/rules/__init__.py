@@ -53,9 +53,10 @@ def find(code_or_name: str) -> Rule:
     known = {name: rule for rule in all_rules() for name in (rule.code, rule.name)}
     near = difflib.get_close_matches(code_or_name, list(known), n=6, cutoff=0.5)
     near += [rule.code for rule in all_rules() if rule.code.startswith(code_or_name.upper())]
-    rules = list(dict.fromkeys(known[name] for name in near)) or list(all_rules())
-    listing = ", ".join(f"{rule.code} {rule.name}" for rule in rules)
-    raise UsageError(f"no rule is called {display_name(code_or_name, 80)}", f"there are {listing}")
+    rules = list(dict.fromkeys(known[name] for name in near))
+    listing = ", ".join(f"{rule.code} {rule.name}" for rule in rules or all_rules())
+    hint = f"close matches: {listing}; `lcaudit rules` lists all" if rules else f"there are {listing}"
+    raise UsageError(f"no rule is called {display_name(code_or_name, 80)}", hint)
 
 
 def select(select: Iterable[str] = (), ignore: Iterable[str] = ()) -> tuple[Rule, ...]:

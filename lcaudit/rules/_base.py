@@ -1,4 +1,4 @@
-"""What the rules share: reasons for not deciding, the batch norms' shift, and the worst of several fails."""
+"""What the rules share: reasons for not deciding, whether samples differ, batch norms' shift, the worst fail."""
 
 from __future__ import annotations
 
@@ -40,6 +40,25 @@ def about(number: int) -> str:
     """A number that was extrapolated, rounded up to two digits."""
     unit = 10 ** max(0, len(str(number)) - 2)
     return grouped(-(-number // unit) * unit)
+
+
+def alike(measurements: Measurements) -> bool:
+    """Whether all samples of the probe are one and the same, to rounding, as the layers see that read the input.
+
+    Their moments then do not change with the choice of samples. Rank alone would not show it: patches of one
+    picture differ, and padding makes them differ even if the picture is blank.
+    """
+    first = [one for one in measurements.layers if one.layer.reads == "network input" and finite(one.input)]
+    return bool(first) and all(
+        one.centred.rank == 0 or (_constant(one.input.largest) and _constant(one.mean_energy)) for one in first
+    )
+
+
+def _constant(quantity: Quantity) -> bool:
+    """Whether the interval over the choice of samples is as narrow as rounding (float32 leaves about 1e-7)."""
+    if quantity.method == "exact" or quantity.low is None or quantity.high is None:
+        return False
+    return quantity.high - quantity.low <= 1e-5 * abs(quantity.value)
 
 
 def kernel(spectra: LayerSpectra) -> tuple[int, int]:

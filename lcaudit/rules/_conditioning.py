@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from lcaudit.core import figures
 from lcaudit.core.measurements import LayerSpectra, WhatIf
 from lcaudit.core.outcomes import Fail, Outcome, Pass, Skip, Undecided
 from lcaudit.core.text import count, display_name
-from lcaudit.rules._base import too_few
+from lcaudit.rules._base import too_few, worst
 
 #: How the changes are called in sentences, and as the name of the figure.
 CHANGES = {"batch_norm": "BatchNorm before it", "centring": "centring its input"}
@@ -17,6 +18,22 @@ METRICS = {
     "batch_norm": "gain: κ_80 of Σ_x now / after BatchNorm",
     "centring": "gain: κ_80 of Σ_x now / after centring",
 }
+
+
+#: The same changes as the subject of a sentence.
+SUBJECTS = {"batch_norm": "BatchNorm", "centring": "centring"}
+
+
+def change_of(fail: Fail) -> str:
+    """The change whose gain the fail's figure is."""
+    return next((change for change, metric in METRICS.items() if metric == fail.metric), "batch_norm")
+
+
+def changes_of(fails: Sequence[Fail]) -> str:
+    """The change that lowers κ most in these layers, the one that the finding's figure belongs to, leading."""
+    best = change_of(worst(fails))
+    others = [change for change in CHANGES if change != best and any(change_of(fail) == change for fail in fails)]
+    return SUBJECTS[best] + "".join(f" ({SUBJECTS[change]} where that gains more)" for change in others)
 
 
 def best_change(spectra: LayerSpectra) -> WhatIf | None:

@@ -50,7 +50,7 @@ from lcaudit.core.measurements import LayerRecord, Measurements
 from lcaudit.core.outcomes import Fail, Limit, Outcome, Rule, Skip
 from lcaudit.core.text import count, display_name
 from lcaudit.rules._base import worst
-from lcaudit.rules._conditioning import METRICS, judge_gain, layer_sentence
+from lcaudit.rules._conditioning import METRICS, changes_of, judge_gain, layer_sentence
 
 LIMIT = Limit(
     10,
@@ -91,6 +91,18 @@ EXPLANATIONS = {
     ),
 }
 
+#: Cause → what the title says is read where taking the mean out gains nothing in any layer of the finding.
+SCALES = {
+    "uncentred-residual-stream": "a residual stream whose channels differ in scale",
+    "uncentred-activations-after-normalisation": "activations whose channels differ in scale",
+    "uncentred-input": "a network input whose scales differ",
+    OTHER: "inputs that nothing normalises",
+}
+ONLY_SCALES = (
+    "Taking the mean out does not help here: what is read differs in scale from channel to channel, and dividing each "
+    "by its standard deviation is what helps."
+)
+
 
 def judged(layer: LayerRecord) -> bool:
     """Linear layers and convolutions, less the linear heads that LC301 judges."""
@@ -117,13 +129,23 @@ def tell(fails: Sequence[Fail], measurements: Measurements) -> tuple[str, str]:
     """The one cause, the range of gains and the worst layer."""
     most = worst(fails)
     what, why = EXPLANATIONS[fails[0].cause]
+    if not _centring_gains(fails, measurements):
+        what, why = SCALES[fails[0].cause], ONLY_SCALES
     span = figures.span([fail.measured for fail in fails])
     reads = "reads" if len(fails) == 1 else "read"
     where = "" if len(fails) == 1 else f" Most is gained at {display_name(most.layer)}."
     return (
-        f"{count(len(fails), 'layer')} {reads} {what}: BatchNorm lowers κ_80 by {span}",
+        f"{count(len(fails), 'layer')} {reads} {what}: {changes_of(fails)} lowers κ_80 by {span}",
         f"{why}{where} Healthy networks show this too: it is a chance for easier training, not a fault.",
     )
+
+
+def _centring_gains(fails: Sequence[Fail], measurements: Measurements) -> bool:
+    """Whether centring improves any of the layers; assumed where it was not computed."""
+    names = {fail.layer for fail in fails}
+    named = (one.what_if for one in measurements.layers if one.layer.name in names)
+    computed = [what_if["centring"] for what_if in named if "centring" in what_if]
+    return not computed or any(option.gain.value > 1 for option in computed)
 
 
 RULE = Rule(

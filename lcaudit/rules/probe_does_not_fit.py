@@ -2,7 +2,8 @@
 
 What it means
     Either the network's error on the probe cannot be told from that of a constant guess, or its loss is
-    worse than that of a uniform one, or its error is clearly above the one that the checkpoint records.
+    worse than that of a uniform one, or its error is clearly above the one that the checkpoint records;
+    or all samples of the probe are alike.
 
 Why it matters
     Conditioning, ranks and dead features are properties of a network on data. On data, or with a
@@ -14,7 +15,8 @@ How it is measured
     reaches the error of the best constant guess, and lies above 80 % of it. The loss is compared
     with ln C, that of a uniform guess over C classes. Recorded accuracy: the whole interval lies more
     than 2 percentage points above the upper end of the recorded error's own interval, which assumes that
-    it was measured on 10 000 samples.
+    it was measured on 10 000 samples. Alike: mean and largest eigenvalue of what the first layers read are
+    the same, to rounding, whichever samples are taken; this needs no labels.
 
 How sure
     Each comparison uses the whole interval; where the limit lies inside it the answer is "undecided",
@@ -48,9 +50,9 @@ from dataclasses import replace
 from lcaudit.core import figures, specimen
 from lcaudit.core.measurements import Measurements, ProbeFit, RecordedAccuracy
 from lcaudit.core.outcomes import Fail, Limit, Outcome, Pass, Rule, Skip, Undecided
-from lcaudit.core.quantity import VERDICT_LEVEL, Quantity, wilson
+from lcaudit.core.quantity import VERDICT_LEVEL, Quantity, exact, wilson
 from lcaudit.core.text import count, display_name
-from lcaudit.rules._base import replay
+from lcaudit.rules._base import alike, replay
 from lcaudit.rules.stale_batch_norm_statistics import LIMIT as REPLAY_LIMIT
 
 #: Worse than the recorded error's interval by this much is more than a resampled test set explains.
@@ -67,12 +69,19 @@ LIMIT = Limit(
     "a record, the error of the best constant guess",
 )
 
+#: The finding of a probe whose samples do not differ.
+ALIKE = "samples-alike"
+LEAST = Limit(2, "1", "by definition: nothing can vary over one input")
+
 
 def check(measurements: Measurements) -> Sequence[Outcome]:
-    """One verdict: the first fail of three comparisons, else what is undecided, else a pass."""
+    """One verdict: samples that are alike, the first fail of three comparisons, what is undecided, or a pass."""
     fit = measurements.fit
     if fit is None:
         return [Skip("", "the network was not run on a probe")]
+    if alike(measurements):
+        found = exact(1)
+        return [Fail("", found, ALIKE, _likeness(measurements), LEAST, "distinct samples in the probe")]
     if fit.error is None and fit.loss is not None:
         return [Skip("", "right and wrong are not defined for real values, so the fit cannot be tested")]
     if fit.error is None:
@@ -88,6 +97,14 @@ def check(measurements: Measurements) -> Sequence[Outcome]:
             if isinstance(outcome, kind):
                 return [outcome]
     return [outcomes[-1]]
+
+
+def _likeness(measurements: Measurements) -> tuple[str, ...]:
+    first = next(one for one in measurements.layers if one.layer.reads == "network input")
+    return (
+        f"What {display_name(first.layer.name)} reads from the network's input is the same in every sample: its "
+        "largest eigenvalue and its mean do not depend on which samples are taken.",
+    )
 
 
 def choices(measurements: Measurements) -> int:
@@ -153,8 +170,10 @@ def _near_chance(fit: ProbeFit, error: Quantity, classes: int, support: tuple[st
         return Pass("", error)
     if high < fit.chance:
         return Pass("", error)
-    if low >= NEAR * fit.chance:
-        limit = Limit(fit.chance, "share", "error of the best constant guess on these labels")
+    near = NEAR * fit.chance
+    if low > near:
+        source = f"80 % of {figures.percent(fit.chance)}, the error of the best constant guess on these labels"
+        limit = Limit(near, "share", f"{source}; the interval also reaches that error")
         return Fail("", error, "near-chance", support, limit)
     return Undecided(
         "",
@@ -220,6 +239,13 @@ def _far_from_recorded(error: Quantity, recorded: RecordedAccuracy | None, suppo
 def tell(fails: Sequence[Fail], measurements: Measurements) -> tuple[str, str]:
     """Why, in the first sentence; then what follows from it."""
     (fail,) = fails
+    if fail.cause == ALIKE:
+        return (
+            f"All samples are alike: the probe shows the network one input {measurements.probe.samples} times",
+            "Read no other figure of this report before this is clear: ranks, dead features and conditioning of "
+            "the network cannot be seen on one input. Usual causes: an array that was made but never filled, pixels "
+            "divided twice, a normalisation that sends every image to one value, a folder of copies.",
+        )
     fit, recorded = measurements.fit, measurements.checkpoint.recorded
     assert fit is not None and fit.error is not None, "a fail has an error"
     error = figures.figure(fit.error).value

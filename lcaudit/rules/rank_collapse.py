@@ -46,7 +46,7 @@ from lcaudit.core.measurements import LayerRecord, LayerSpectra, Measurements
 from lcaudit.core.outcomes import Fail, Limit, Outcome, Pass, Rule, Skip, Undecided
 from lcaudit.core.quantity import exact
 from lcaudit.core.text import count, display_name
-from lcaudit.rules._base import finite, too_few
+from lcaudit.rules._base import alike, finite, too_few
 
 LIMIT = Limit(
     0,
@@ -62,6 +62,9 @@ LINEAR = {"", "average pooling"}
 def check(measurements: Measurements) -> Sequence[Outcome]:
     """Missing directions of every layer whose wiring says that they should be there."""
     classes = measurements.network.classes
+    if alike(measurements):
+        reason = "all samples of the probe are alike (LC901), so no input can vary, whatever the weights are"
+        return [Undecided("", None, reason)]
     return [_judge(spectra, classes) for spectra in measurements.layers] or [Skip("", "no layer was measured")]
 
 

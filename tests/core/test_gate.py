@@ -38,7 +38,11 @@ def check(status: str) -> Check:
         (["info"], ["fail"], "info", "fail", 1),
         (["error"], ["fail"], "info", "fail", 1),
         (["error", "warning", "info"], ["fail"] * 3, "never", "pass", 0),
-        ([], ["undecided", "skip"], "error", "pass", 0),
+        ([], ["undecided", "pass"], "error", "pass", 0),
+        (["info"], ["undecided", "fail"], "error", "pass", 0),
+        ([], ["undecided", "skip"], "error", "incomplete", 3),
+        ([], ["undecided"], "never", "incomplete", 3),
+        ([], ["skip"], "error", "pass", 0),
         ([], ["pass", "crash"], "error", "incomplete", 3),
         ([], ["pass", "crash"], "never", "incomplete", 3),
         (["error"], ["fail", "crash"], "error", "fail", 1),
@@ -56,6 +60,12 @@ def test_verdict(severities, statuses, fail_on, verdict, code) -> None:
 def test_a_failure_also_says_what_is_missing() -> None:
     judged = gate([finding("error"), finding("error")], [check("crash")], replace(MEASURED, layers=()), "error", 0.0)
     assert judged.reasons == ("2 findings at or above --fail-on error", "1 check crashed", "no layer was measured")
+
+
+def test_nothing_decided_says_what_to_do() -> None:
+    (reason,) = gate([], [check("undecided"), check("undecided")], MEASURED, "error", 0.0).reasons
+    assert reason.startswith("nothing could be decided: 2 checks undecided")
+    assert "use more samples" in reason
 
 
 @pytest.mark.parametrize("fail_on", ["error", "never"])

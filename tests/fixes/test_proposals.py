@@ -74,6 +74,26 @@ def test_centring_first_where_it_gains_more() -> None:
     assert [fix.id for fix in proposed("LC301", measurements)] == ["centre-input", "batch-norm-before"]
 
 
+def changed(layer, centring: float, batch_norm: float):
+    gains = {"centring": centring, "batch_norm": batch_norm}
+    what_if = {key: replace(one, gain=specimen.quantity(gains[key])) for key, one in layer.what_if.items()}
+    return replace(layer, what_if=what_if)
+
+
+def test_what_makes_it_worse_is_not_proposed() -> None:
+    measurements = head()
+    measurements = replace(measurements, layers=(changed(measurements.layers[0], 0.466, 8),))
+    assert [fix.id for fix in proposed("LC301", measurements)] == ["batch-norm-before"]
+
+
+def test_layers_that_it_makes_worse_are_left_out() -> None:
+    measurements = inner("1×1", "1×1")
+    first, second = measurements.layers
+    measurements = replace(measurements, layers=(changed(first, 0.5, 20), changed(second, 8, 20)))
+    layers = {fix.id: fix.layers for fix in proposed("LC302", measurements)}
+    assert layers == {"batch-norm-before": ("block.0", "block.1"), "centre-input": ("block.1",)}
+
+
 def inner(*geometries: str) -> Measurements:
     return specimen.measurements(
         layers=tuple(
@@ -89,6 +109,13 @@ def test_zero_padding_makes_folding_unsafe() -> None:
     assert {fix.applicability for fix in padded} == {"unsafe"}
     assert all("1 of 2 layers pad with zeros (block.1)" in fix.how and "retraining" in fix.cost for fix in padded)
     assert padded[0].layers == ("block.0", "block.1") and len(padded[0].effects) == 4
+
+
+def test_the_code_says_what_happens_to_the_outputs() -> None:
+    (safe, _), (unsafe, _) = proposed("LC302", inner("1×1")), proposed("LC302", inner("3×3, padding 1"))
+    assert safe.applicability == "safe" and "outputs stay the same" in safe.code
+    assert unsafe.applicability == "unsafe" and "stay the same" not in unsafe.code
+    assert "other outputs at the borders" in ast.get_docstring(ast.parse(unsafe.code).body[2])
 
 
 HOSTILE = ('x"]); import os; os.system("id") #', "a\n::error::", "a b", "a..b", "a" * 300, "été", "\x1b[2J", "", "a.")

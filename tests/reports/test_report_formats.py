@@ -84,7 +84,7 @@ def _changed(**changes: object) -> str:
         ('{"schema_version": "1.0"}', "report.run is missing"),
         (_changed(schema_version="2.0"), "schema version 2.0, this lcaudit reads 1.x"),
         (_changed(schema_version=["1"]), "schema version"),
-        (_changed(checks=3), "report.checks holds int"),
+        (_changed(checks=3), "report.checks holds a whole number, expected a list"),
         (_changed(run={"started_at": "now", "seconds": {"a": {"nonfinite": []}}}), "report.run.seconds.a"),
         (_changed(run={"started_at": "now", "seconds": {"a": 10**400}}), "report.run.seconds.a"),
         (_changed(run={"started_at": "now", "seconds": {"\u202e\x1b": "x"}}), r"\\u202e\\x1b"),
@@ -206,3 +206,38 @@ def test_a_defect_without_rule_record_still_shows():
     report = replace(specimens.report(), rules=())
     for format in formats():
         assert "LC301" in render(report, format)
+
+
+def test_the_legend_names_the_tags_that_occur():
+    for report in (specimens.report(), *ODD.values()):
+        for verbosity in (0, 1):
+            text = render(report, "text", verbosity=verbosity, width=400)
+            fixes, _, legend = text.partition(" audited.")
+            for tag in ("safe", "unsafe", "display"):
+                assert (f"[{tag}] " in legend) == (f"[{tag}] " in fixes), (tag, text)
+
+
+@pytest.mark.parametrize("form", ["text", "html"])
+def test_a_probe_without_labels_is_said_beside_the_verdict(form):
+    report = specimens.report()
+    fit = replace(report.measurements.fit, error=None, loss=None, chance=None)
+    unlabelled = replace(report, measurements=replace(report.measurements, fit=fit))
+    said = "Fit to the probe not tested: no labels."
+    assert said in render(unlabelled, form) and said not in render(report, form)
+
+
+@pytest.mark.parametrize("form", ["text", "html"])
+def test_which_weights_were_taken_is_said_first(form):
+    report = specimens.report()
+    taken = "took the weights under model; the running average under ema was left out"
+    checkpoint = replace(report.measurements.checkpoint, unwrapped=(taken,))
+    shown = render(replace(report, measurements=replace(report.measurements, checkpoint=checkpoint)), form)
+    assert taken in shown[: shown.index('id="findings"' if form == "html" else "LC201")]
+
+
+def test_every_check_is_accounted_for():
+    report = specimens.report()
+    text = " ".join(render(report, "text").split())
+    passed, warned = (sum(check.status == status for check in report.checks) for status in ("pass", "fail"))
+    assert f"{len(report.checks)} checks: {passed} passed, " in text and "behind warnings" in text
+    assert warned == sum(int(part.split()[0]) for part in text.split(" passed, ")[1].split(", ") if " behind " in part)

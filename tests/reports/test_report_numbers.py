@@ -97,3 +97,11 @@ def test_a_scale_keeps_what_lies_outside_at_its_ends():
 def test_no_axis_for_figures_that_have_no_place_on_it():
     assert fitted([math.nan, math.inf, 0, -1], 0, 1) is None
     assert fitted([], 0, 1, log=False) is None
+
+
+def test_the_judged_interval_of_what_cannot_be_negative_ends_at_nought():
+    shift = Quantity(0.25, "1", 0.05, 0.45, method="grouped jackknife", n=50, degrees=9)
+    assert shift.at(0.999)[0] < 0, "moved in proportion"
+    assert numbers.judged_interval(shift).split("interval ")[1].startswith("0")
+    signed = Quantity(0.25, "1", -0.05, 0.55, method="grouped jackknife", n=50, degrees=9)
+    assert "interval -" in numbers.judged_interval(signed)

@@ -324,3 +324,90 @@ def test_a_probe_of_one_class_that_is_always_wrong_does_not_fit():
     fit = replace(specimen.fit(wrong=1000, of=1000, loss=1.0), chance=0.0)
     (outcome,) = rules.find("LC901").check(specimen.measurements(fit=fit))
     assert isinstance(outcome, Fail) and outcome.cause == "near-chance"
+
+
+# --- what a finding about conditioning names ------------------------------------------------------
+
+
+def _told(*gains: tuple[float, float], reads: str = "network input"):
+    """LC302's one finding about layers with these gains of centring and of BatchNorm."""
+    layers = []
+    for i, (centring, batch_norm) in enumerate(gains):
+        layer = specimen.layer(f"l{i}", "conv2d", gain=batch_norm, reads=reads, depth=i)
+        what_if = {**layer.what_if, "centring": replace(layer.what_if["centring"], gain=specimen.quantity(centring))}
+        layers.append(replace(layer, what_if=what_if))
+    (finding,) = rules.judge(specimen.measurements(layers=tuple(layers)), (rules.find("LC302"),))[1]
+    return finding
+
+
+def test_title_and_figure_name_the_same_change() -> None:
+    finding = _told((75.8, 75.7))
+    assert "was not centred: centring lowers κ_80 by" in finding.title
+    assert finding.metric.endswith("after centring")
+    finding = _told((30, 75.7))
+    assert ": BatchNorm lowers κ_80 by" in finding.title and finding.metric.endswith("after BatchNorm")
+
+
+def test_layers_with_different_best_changes_are_told_so() -> None:
+    finding = _told((75.8, 60), (20, 30))
+    assert ": centring (BatchNorm where that gains more) lowers κ_80 by" in finding.title
+    assert finding.metric.endswith("after centring")
+
+
+def test_an_input_that_centring_makes_worse_is_not_called_uncentred() -> None:
+    finding = _told((0.466, 20))
+    assert finding.title.startswith("1 layer reads a network input whose scales differ: BatchNorm lowers κ_80 by")
+    assert "centred" not in finding.title and finding.message.startswith("Taking the mean out does not help here")
+    assert "was not centred" in _told((0.466, 20), (3, 20)).title
+
+
+# --- a probe of one sample, many times ------------------------------------------------------------
+
+
+def _one_sample(**changes):
+    """Measurements whose moments do not depend on the choice of samples."""
+    same = lambda q: replace(q, low=q.value * (1 - 1e-8), high=q.value * (1 + 1e-8))  # noqa: E731
+    layers = []
+    for one in (
+        specimen.layer("conv1", "conv2d", reads="network input", dimension=27),
+        specimen.layer("linear", is_head=True, rank=0, depth=1),
+    ):
+        spectrum = replace(one.input, largest=same(one.input.largest))
+        layers.append(replace(one, input=spectrum, mean_energy=same(one.mean_energy)))
+    return specimen.measurements(layers=tuple(layers), **changes)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_samples_that_are_alike_are_blamed_and_the_network_is_not(labelled: bool) -> None:
+    entropy = Quantity(0.2, "nat", 0.1, 0.3, method="normal", n=9)
+    measured = _one_sample(fit=specimen.fit(900) if labelled else ProbeFit(None, None, None, entropy))
+    checks, findings = rules.judge(measured, (rules.find("LC304"), rules.find("LC901")))
+    assert [finding.id for finding in findings] == ["LC901:samples-alike"]
+    assert findings[0].title.startswith("All samples are alike")
+    (collapse,) = [check for check in checks if check.rule == "LC304"]
+    assert collapse.status == "undecided" and "alike" in collapse.reason
+
+
+def test_a_collapse_behind_an_input_that_varies_is_still_the_networks() -> None:
+    measured = _one_sample()
+    stem = specimen.layer("conv1", "conv2d", reads="network input", dimension=27)
+    measured = replace(measured, layers=(stem, measured.layers[1]))
+    _, findings = rules.judge(measured, (rules.find("LC304"), rules.find("LC901")))
+    assert [finding.rule for finding in findings] == ["LC304"]
+
+
+# --- the limit that is printed is the one that was compared ---------------------------------------
+
+
+@pytest.mark.parametrize("wrong", [880, 899, 950])
+def test_an_error_at_chance_lies_beyond_the_limit_that_is_printed(wrong: int) -> None:
+    measured = specimen.measurements(fit=specimen.fit(wrong))
+    (finding,) = rules.judge(measured, (rules.find("LC901"),))[1]
+    assert finding.id == "LC901:near-chance"
+    assert finding.measured.against(finding.limit.value) == "above"
+
+
+@pytest.mark.parametrize("rule", rules.all_rules(), ids=lambda rule: rule.code)
+def test_a_finding_lies_on_one_side_of_its_limit(rule) -> None:
+    for finding in rules.judge(rule.fires(), (rule,))[1]:
+        assert finding.measured.against(finding.limit.value) in ("above", "below")

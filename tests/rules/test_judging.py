@@ -159,3 +159,12 @@ def test_findings_are_ranked() -> None:
         "LC902", "LC303",  # information, the one further beyond its limit first
     ]  # fmt: skip
     assert rules.judge(measurements, rules.all_rules()[::-1])[1] == findings
+
+
+def test_near_names_are_called_close_matches() -> None:
+    with pytest.raises(UsageError) as raised:
+        rules.find("LC9999")
+    assert raised.value.hint.startswith("close matches: LC9") and "`lcaudit rules` lists all" in raised.value.hint
+    with pytest.raises(UsageError) as raised:
+        rules.find("zzzz")
+    assert all(rule.code in raised.value.hint for rule in rules.all_rules())

@@ -38,12 +38,13 @@ class _Ratio:
         return spread * self.samples / max(1, self.samples - 1) / (n * n)
 
     def mean(self) -> Quantity:
-        """In nats, with a normal interval."""
+        """In nats, with a normal interval; losses and entropies, none of which is negative, end at 0."""
         ratio, half = self.ratio(), NORMAL_95 * math.sqrt(self.variance())
         if not math.isfinite(ratio + half):
             return Quantity(ratio, "nat", method="mean over samples", n=self.samples, reliable=False)
         method = "mean over samples, normal interval"
-        return Quantity(ratio, "nat", ratio - half, ratio + half, method=method, n=self.samples)
+        low = max(0.0, ratio - half) if ratio >= 0 else ratio - half
+        return Quantity(ratio, "nat", low, ratio + half, method=method, n=self.samples)
 
     def share(self) -> Quantity:
         """A share of predictions: Wilson's interval; where a sample holds several, with their effective number."""

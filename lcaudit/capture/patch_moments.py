@@ -30,7 +30,7 @@ MOST_SPECTRUM = 8_388_608
 #: Longest side transformed by matrix products.
 _DENSE_SIDE = 72
 #: Rows of strips, and samples of the cross-spectrum, summed before float64 takes over.
-_ROWS, _SAMPLES = 4096, 256
+_ROWS, _SAMPLES = 1024, 256
 
 
 def _fast_length(length: int) -> int:

@@ -235,6 +235,8 @@ class _Run:
         self._see_head(outputs, held)
         if outputs.requires_grad:
             self._backward(outputs, held)
+        # hooks hold this run, and it would hold their graph: a cycle that no garbage collector sees
+        self.last, self.leaves = None, []
 
     def _see_head(self, outputs: torch.Tensor, held: Held) -> None:
         """The layer that gives the outputs, and its Σ_g in closed form where its channels are the classes."""

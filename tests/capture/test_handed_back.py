@@ -1,5 +1,6 @@
 """A network comes back exactly as it was given, whatever happened in between."""
 
+import gc
 import hashlib
 
 import pytest
@@ -10,8 +11,9 @@ from torch import nn
 from torch.overrides import _get_current_function_mode_stack as active_modes
 
 from lcaudit.capture import measure
+from lcaudit.capture._layer import LayerSums
 from lcaudit.core.errors import AuditError, UnknownArchitecture
-from tests.cases import network, probe
+from tests.cases import Residual, network, probe
 
 CPU = torch.device("cpu")
 
@@ -122,3 +124,14 @@ def test_the_probe_is_left_alone():
     copy = inputs.clone()
     measure(handed, probe(inputs), device=CPU, dtype=torch.float32, batch_size=4, seed=0)
     assert torch.equal(inputs, copy) and not inputs.requires_grad and inputs.grad is None
+
+
+def test_nothing_is_held_once_a_run_is_over():
+    """Hooks on a graph hold what they call; together with the graph that is a cycle which is never collected."""
+    torch.manual_seed(0)
+    model, inputs = Residual(channels=4), torch.randn(30, 2, 6, 6)
+    before = {id(one) for one in gc.get_objects() if type(one) is LayerSums}
+    measured = measure(network(model), probe(inputs), device=CPU, dtype=torch.float32, batch_size=10, seed=0)
+    assert measured.layers
+    gc.collect()
+    assert not [one for one in gc.get_objects() if type(one) is LayerSums and id(one) not in before]

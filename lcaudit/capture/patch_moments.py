@@ -133,6 +133,7 @@ class PatchMoments:
         self.lags = torch.zeros(ky, 2 * kx - 1, self.groups, c, c, **made)
         self.rows, self.columns = (torch.zeros(2, k, self.groups, c, c, **made) for k in (kx, ky))
         self.corners = torch.zeros(2, 2, self.groups, c, c, **made)
+        self.squared = torch.zeros(self.image, **made)
         self.unfolded: torch.Tensor | None = None
         self.added = False
 
@@ -140,6 +141,7 @@ class PatchMoments:
         """Add images [b, channels, height, width]."""
         inputs = inputs.to(self.dtype)
         self.added = True
+        self.squared += inputs.square().sum(0)
         for part in inputs.split(max(1, _CHUNK // (2 * self.half * self.size[0] * inputs.shape[1]))):
             if self.samples + len(part) > _SAMPLES:
                 self._settle()
@@ -266,6 +268,15 @@ class PatchMoments:
             moment = torch.bmm(patches, patches.transpose(1, 2)).to(self.unfolded)
             self.unfolded[:, entries[:, None], entries[None, :]] += moment
 
+    def _energies(self) -> torch.Tensor:
+        """Σ x² over what each tap sees of each channel, [C, taps]."""
+        (py, px), (dy, dx) = self.padding, self.dilation
+        padded = F.pad(self.squared, (px, px, py, py))
+        height, width = padded.shape[1] - self.reach[0], padded.shape[2] - self.reach[1]
+        across = torch.stack([padded[:, :, x * dx : x * dx + width].sum(2) for x in range(self.kernel[1])], 1)
+        down = [across[:, :, y * dy : y * dy + height].sum(2) for y in range(self.kernel[0])]
+        return torch.stack(down, 1).flatten(1)
+
     def take(self, into: torch.Tensor) -> torch.Tensor:
         """Add the sum so far to ``into``, float64 [groups, d, d]; starts again from zero.
 
@@ -274,7 +285,6 @@ class PatchMoments:
         """
         self._settle()
         self._settle_strips()
-        (ky, kx), c = self.kernel, self.channels
         # lags with a negative y are the others', transposed
         lags = torch.cat([self.lags[1:].flip(0, 1).transpose(3, 4), self.lags])
         lag_y, lag_x, last_y, last_x = self.places
@@ -289,11 +299,16 @@ class PatchMoments:
                 blocks[:, :, last_x, last_x] -= columns[:, lag_y].movedim(0, 2)
             if all(self.beyond):
                 blocks[last_y[:, None], last_y[:, None], last_x, last_x] += self.corners
-        shaped = into.view(self.groups, c, ky, kx, c, ky, kx)
-        shaped += blocks.permute(4, 5, 0, 2, 6, 1, 3).to(into)
+        moment = blocks.permute(4, 5, 0, 2, 6, 1, 3).reshape(into.shape).to(into)
         if self.unfolded is not None:
-            into -= self.unfolded.to(into)
-        squares = self.lags[0, kx - 1].diagonal(dim1=1, dim2=2).flatten().to(into)
+            moment -= self.unfolded.to(into)
+        # sums of squares hold no difference: an entry that never sees anything but zeros stays exactly zero
+        energies = self._energies().view(self.groups, -1)
+        seen = (energies > 0).to(into)
+        moment *= seen[:, :, None] * seen[:, None, :]
+        moment.diagonal(dim1=1, dim2=2).copy_(energies)
+        into += moment
+        squares = self.squared.flatten(1).sum(1).to(into)
         self._start()
         return squares
 

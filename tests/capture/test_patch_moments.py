@@ -82,3 +82,22 @@ def test_dead_channels_stay_dead():
     x[:, 1] = 0
     got = moments(x, (3, 3), (1, 1), (1, 1), 1)
     assert torch.equal(got[0, 9:18].abs().sum(), torch.zeros((), dtype=torch.float64))
+
+
+def test_taps_that_see_nothing_but_zeros_stay_exactly_zero():
+    """Correlations take borders away by subtraction; what is left of a dead tap must not be its rounding errors."""
+    torch.manual_seed(0)
+    images = torch.rand(40, 6, 2, 2)
+    images[:, 1, 0] = 0  # active in its last row only
+    images[:, 2] = 0
+    images[:, 3, :, 1] = 0
+    moments = PatchMoments((3, 3), (1, 1), (1, 1), 1, (6, 2, 2), torch.device("cpu"), torch.float32)
+    moments.add(images)
+    got = torch.zeros(1, 54, 54, dtype=torch.float64)
+    moments.take(got)
+    patches = torch.nn.functional.unfold(images.double(), 3, padding=1).transpose(0, 1).flatten(1)
+    want = patches @ patches.T
+    dead = want.diagonal() == 0
+    assert int(dead.sum()) == 9 + 3 + 3 and torch.equal(got[0].diagonal() == 0, dead)
+    assert not got[0][dead].any() and not got[0][:, dead].any()
+    torch.testing.assert_close(got[0], want, rtol=1e-5, atol=1e-4)

@@ -24,6 +24,7 @@ import torch
 from lcaudit.capture._batches import edges
 from lcaudit.capture._choose import NOT_ASKED
 from lcaudit.capture._forward import forward
+from lcaudit.capture._graph import Graph
 from lcaudit.capture._layer import LayerSums
 from lcaudit.capture._survey import Found
 from lcaudit.capture._watch import Use, Watch
@@ -190,7 +191,6 @@ class _Run:
         self.module, self.layers, self.unrecorded = module, layers, unrecorded
         self.watch = Watch(weights, self._see)
         self.failed: dict[Any, str] = {}
-        self.leaves: list[torch.Tensor] = []
         self.copied: set[Any] = set()
 
     def step(self, inputs: torch.Tensor, at_logits: torch.Tensor, drawn: dict[Any, torch.Tensor]) -> None:
@@ -207,22 +207,15 @@ class _Run:
         self.fresh = {}
 
     def _pass(self, inputs: torch.Tensor, at_logits: torch.Tensor) -> None:
-        self.leaves, self.fresh = [], {}
+        self.graph, self.fresh = Graph(self.unrecorded), {}
         with self.watch.modules(self.module), self.watch:
             logits = forward(self.module, inputs)
-            # a reentrant checkpoint refuses to run backward towards given tensors only
-            only = None if self.unrecorded else self.leaves or None
-            torch.autograd.backward(logits, at_logits.to(logits), inputs=only)
-        for leaf in self.leaves:
-            leaf.grad = None
+            self.graph.backward(logits, at_logits.to(logits))
 
     def _see(self, use: Use, output: torch.Tensor) -> torch.Tensor:
         if not torch.is_grad_enabled():
             return output
-        if not output.requires_grad:
-            leaf = output.detach().requires_grad_(True)
-            self.leaves.append(leaf)
-            output = leaf.clone()
+        output = self.graph.begin(output)
         key = use.weight.key
         if key in self.layers and key not in self.failed:
             inputs = use.call.inputs.detach()

@@ -20,6 +20,7 @@ from lcaudit.capture._as_found import as_found
 from lcaudit.capture._batches import batches, edges
 from lcaudit.capture._choose import choose
 from lcaudit.capture._forward import forward
+from lcaudit.capture._graph import Graph
 from lcaudit.capture._huang2020 import batch_statistics, channels_only
 from lcaudit.capture._layer import LayerSums, layer_sums
 from lcaudit.capture._rows import kept
@@ -137,7 +138,7 @@ class _Run:
         self.backward_pass = False
         self.mask: torch.Tensor | None = None
         self.padded = False
-        self.leaves: list[torch.Tensor] = []
+        self.graph = Graph(self.unrecorded)
         self.last: tuple[LayerSums, Call, torch.Tensor] | None = None
         #: the layer that gives the outputs; the same where its Σ_g is taken in closed form
         self.head: LayerSums | None = None
@@ -167,20 +168,16 @@ class _Run:
             self.late.update(block[0] for block in [use.weight.block] if block)
             return output
         call, keep = use.call, self._keep(layer, use)
+        shape = replace(call, inputs=torch.empty_like(call.inputs, device="meta"))
         group = self.group * layer.groups // self.groups
         if not self.backward_pass:  # there, checkpoints compute what was seen before once more
             layer.see_input(replace(call, inputs=call.inputs.detach()), group, keep)
             self.depth += 1
         if torch.is_grad_enabled():
-            if not output.requires_grad:
-                # the graph starts here: a leaf, and a copy of it that functions in place may overwrite
-                leaf = output.detach().requires_grad_(True)
-                self.leaves.append(leaf)
-                output = leaf.clone()
+            output = self.graph.begin(output)
             if not layer.refused:
-                shape = replace(call, inputs=torch.empty_like(call.inputs, device="meta"))
                 output.register_hook(lambda gradient: self._see_gradient(layer, shape, gradient, group, keep))
-        self.last = (layer, replace(call, inputs=torch.empty_like(call.inputs, device="meta")), output)
+        self.last = (layer, shape, output)
         return output
 
     def _keep(self, layer: LayerSums, use: Use) -> torch.Tensor | None:
@@ -216,7 +213,7 @@ class _Run:
     def step(self, start: int, stop: int, group: int) -> None:
         """One batch, forward and backward."""
         inputs = self.inputs(start, stop)
-        self.group, self.depth, self.leaves, self.last, self.head, self.closed = group, 0, [], None, None, None
+        self.group, self.depth, self.last, self.head, self.closed = group, 0, None, None, None
         with self.watch:
             outputs = forward(self.module, inputs)
         if not isinstance(outputs, torch.Tensor) or outputs.shape[:1] != inputs.shape[:1]:
@@ -236,7 +233,7 @@ class _Run:
         if outputs.requires_grad:
             self._backward(outputs, held)
         # hooks hold this run, and it would hold their graph: a cycle that no garbage collector sees
-        self.last, self.leaves = None, []
+        self.last, self.graph = None, Graph(self.unrecorded)
 
     def _see_head(self, outputs: torch.Tensor, held: Held) -> None:
         """The layer that gives the outputs, and its Σ_g in closed form where its channels are the classes."""
@@ -254,19 +251,9 @@ class _Run:
         try:
             for done, gradient in enumerate(held.gradients(), 1):
                 with self.watch:
-                    # a reentrant checkpoint refuses to run backward towards given tensors only
-                    torch.autograd.backward(
-                        outputs,
-                        gradient,
-                        retain_graph=done < passes,
-                        inputs=None if self.unrecorded else self.leaves,
-                    )
-                for leaf in self.leaves:
-                    leaf.grad = None
+                    self.graph.backward(outputs, gradient, retain_graph=done < passes)
         finally:
             self.backward_pass = False
-            for leaf in self.leaves:
-                leaf.grad = None
 
     def sample_grams(self, batch_size: int, seed: int) -> dict[Any, SampleGram | str]:
         """The layers' own Fisher blocks, from gradients of some samples; by weight's key."""

@@ -19,6 +19,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import lcaudit
 from lcaudit.core.outcomes import Check, Report
@@ -41,18 +42,18 @@ def side(quantity: Quantity, limit: float, level: float) -> str:
     return "pass" if ends[1] <= limit else "fail" if ends[0] > limit else "undecided"
 
 
-def tally(reports: list[Report]) -> list[dict[str, object]]:
+def tally(reports: list[Report]) -> list[dict[str, Any]]:
     """For each rule × layer: how often each status came up, and the figure's range."""
     limits = {rule.code: rule.limit.value for rule in reports[0].rules}
     checks: dict[tuple[str, str], list[Check]] = defaultdict(list)
     for report in reports:
         for check in report.checks:
             checks[check.rule, check.layer].append(check)
-    lines: list[dict[str, object]] = []
+    lines: list[dict[str, Any]] = []
     for (rule, layer), seen in checks.items():
         statuses = Counter(check.status for check in seen)
         figures = [check.measured for check in seen if check.measured is not None]
-        line: dict[str, object] = {"rule": rule, "layer": layer, "statuses": dict(sorted(statuses.items()))}
+        line: dict[str, Any] = {"rule": rule, "layer": layer, "statuses": dict(sorted(statuses.items()))}
         line["flips"] = flips(statuses)
         values = sorted(figure.value for figure in figures if math.isfinite(figure.value))
         if values:
@@ -79,11 +80,11 @@ def worst_case(figures: list[Quantity]) -> dict[str, dict[str, int]] | None:
     }
 
 
-def worst_flips(lines: list[dict[str, object]]) -> dict[str, int]:
+def worst_flips(lines: list[dict[str, Any]]) -> dict[str, int]:
     """How many checks flip in the worst case, by level; ``checks`` is how many could."""
     cases = [case for line in lines if (case := line.get("worst case"))]
     levels = [f"{100 * level:g} %" for level in (SHOWN_LEVEL, VERDICT_LEVEL)]
-    return {"checks": len(cases)} | {level: sum(flips(case[level]) for case in cases) for level in levels}  # type: ignore[index]
+    return {"checks": len(cases)} | {level: sum(flips(case[level]) for case in cases) for level in levels}
 
 
 def main() -> None:

@@ -11,7 +11,8 @@ from lcaudit.core.errors import UsageError
 from lcaudit.core.measurements import ProbeFit
 from lcaudit.core.types import Probe, Settled
 
-#: Scores, samples × classes, that are kept for drawing pairs of sample and label.
+#: Scores, samples × classes, that are kept: beyond, drawing pairs of sample and label among them would cost more
+#: than the pairs' gradients.
 MOST_SCORES = 2**26
 
 

@@ -12,7 +12,6 @@ Both are with respect to the layer's weight alone, bias held fixed, like Î£_x âŠ
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -21,6 +20,7 @@ import torch
 from torch.func import functional_call
 
 from lcaudit.capture._as_found import as_found
+from lcaudit.capture._choose import did_you_mean
 from lcaudit.core.errors import ProbeUnavailable, UsageError
 from lcaudit.core.measurements import ExactCurvature
 from lcaudit.core.quantity import Quantity
@@ -77,10 +77,9 @@ def check(network: Network, probe: Probe, layers: Sequence[str], kind: Kind) -> 
     ]
     for layer in layers:
         if layer not in known:
-            near = difflib.get_close_matches(layer, known, n=4, cutoff=0.5) or known[-4:]
             raise UsageError(
                 f"--exact-layer: the network has no layer {display_name(layer)!r} with a weight matrix",
-                f"did you mean {' or '.join(map(display_name, near))}?" if near else "",
+                did_you_mean(layer, known),
             )
 
 

@@ -41,8 +41,6 @@ WANTED = 128
 FEWEST = 32
 #: Bytes that the kept gradients of all layers may take together.
 MOST_BYTES = 512 * 2**20
-#: Candidates, samples × classes; beyond, drawing among them would cost more than the gradients.
-MOST_PAIRS = 2**26
 _DRAW = 2**31  # place of these random numbers in their sequence, apart from the labels'
 
 NO_MODULE = "its weight is not applied once, by a module of its own"
@@ -50,7 +48,6 @@ NO_ROWS = "gradients of single samples are not formed for this kind of layer"
 NOT_FIRST = "its rows do not follow the batch"
 TOO_LARGE = "single samples' gradients would take too much memory"
 CERTAIN = "the network is certain of every sample"
-MANY = "too many samples × classes"
 NOT_FINITE = "outputs or gradients are not finite"
 
 
@@ -129,8 +126,8 @@ def sample_grams(
         key: _refused(one.found, samples) for key, one in layers.items() if one.refused in ("", NOT_ASKED)
     }
     fitting = {key: Gradients(layers[key].found, samples) for key, why in found.items() if not why}
-    if logits.numel() > MOST_PAIRS or not logits.isfinite().all():
-        return {key: why or (MANY if logits.numel() > MOST_PAIRS else NOT_FINITE) for key, why in found.items()}
+    if not logits.isfinite().all():
+        return {key: why or NOT_FINITE for key, why in found.items()}
     size = torch.finfo(logits.dtype).bits // 8
     wanted = affordable({key: one.entries * size for key, one in fitting.items()})
     pairs = Pairs(logits.double().softmax(-1).numpy(), keys, seed, max(wanted.values(), default=0))

@@ -119,8 +119,7 @@ class _Run:
     ) -> None:
         self.module, self.probe, self.target, self.device, self.dtype = module, probe, target, device, dtype
         self.samples = len(probe.keys)
-        self.groups = min(GROUPS, self.samples)
-        self.batches = batches
+        self.batches, self.groups = batches, batches[-1][0] + 1
         # Apple's devices have no float64: the sums live on the CPU there
         self.sums_on = torch.device("cpu") if device.type == "mps" else device
         self.weights = Weights(module)

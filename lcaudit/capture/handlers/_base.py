@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from lcaudit.core.types import InputMoments
@@ -118,8 +119,6 @@ def arguments(names: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> d
 _ROWS = 4096
 #: Rows that are gathered before they are multiplied: the product must outweigh its addition in float64.
 _GATHERED = 1024
-#: Side, and rows, from which the two equal off-diagonal blocks of a product are computed once.
-_HALVED, _HALVED_ROWS = 512, 1024
 
 
 class Products:
@@ -159,20 +158,20 @@ class Products:
 def add_product(total: torch.Tensor, rows: torch.Tensor) -> None:
     """``total += rows · rowsᵀ`` for ``rows`` [K, d, n]: products of some rows in their precision, summed in float64.
 
-    Cost: n d² multiplications, down to half as many for wide rows.
+    Cost: n d² operations on the CPU, twice as many elsewhere.
     """
     for part in rows.split(_ROWS, dim=2):
-        _add_block(total, part)
+        total += symmetric_product(part).to(total.device)
 
 
-def _add_block(total: torch.Tensor, rows: torch.Tensor) -> None:
-    side = rows.shape[1]
-    if side < _HALVED or rows.shape[2] < _HALVED_ROWS:  # fewer: moving the mirror image would take longer
-        total += torch.bmm(rows, rows.transpose(1, 2)).to(total)
-        return
-    cut = side // 2
-    beside = torch.bmm(rows[:, :cut], rows[:, cut:].transpose(1, 2)).to(total)
-    total[:, :cut, cut:] += beside
-    total[:, cut:, :cut] += beside.transpose(1, 2)
-    _add_block(total[:, :cut, :cut], rows[:, :cut])
-    _add_block(total[:, cut:, cut:], rows[:, cut:])
+def symmetric_product(rows: torch.Tensor) -> torch.Tensor:
+    """``rows · rowsᵀ`` of [K, d, n], in their precision.
+
+    On the CPU by NumPy, which knows a matrix times its own transpose and has one triangle computed only; PyTorch
+    computes both.
+    """
+    if rows.device.type != "cpu":
+        return torch.bmm(rows, rows.transpose(1, 2))
+    numbers = rows.detach().numpy()
+    with np.errstate(all="ignore"):  # what is not finite is found at the end
+        return torch.from_numpy(np.matmul(numbers, numbers.swapaxes(1, 2)))

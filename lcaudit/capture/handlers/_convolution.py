@@ -19,8 +19,8 @@ from lcaudit.capture.handlers._windows import Window, each, sides
 from lcaudit.capture.patch_moments import PatchMoments
 from lcaudit.core.types import InputMoments
 
-#: Operations in whose time one number is unfolded and copied.
-_COPY = 60
+#: Operations of a symmetric product in whose time one number is unfolded and copied, and one of a correlation made.
+_COPY, _CORRELATED = 180, 1.6
 #: Channels up to which correlations are taken in float64: their cost hardly counts.
 _FEW = 4
 _NAMES = "input weight bias stride padding dilation groups"
@@ -92,14 +92,14 @@ def _correlated(call: Call, groups: int) -> bool:
     if held > max(patch_moments.MOST_SPECTRUM, groups * window.groups * d * d):
         return False
     positions = math.prod(window.positions(image[1:]))
-    unfolding = window.groups * positions * (2 * d * d + _COPY * d)
+    unfolding = window.groups * positions * (d * d + _COPY * d)
     seen = max(-(-far // step) for far, step in zip(beyond, window.dilation, strict=True))
     if seen > 1:  # strips are unfolded
-        strips = 4 * max(beyond) * max(image[1:]) * window.groups * (2 * d * d + _COPY * d) // min(window.kernel)
+        strips = 4 * max(beyond) * max(image[1:]) * window.groups * (d * d + _COPY * d) // min(window.kernel)
     else:
         strips = _COPY * image[0] * sum(image[1:])
-    correlating = patch_moments.operations(window.kernel, window.dilation, window.groups, image) + strips
-    return correlating < unfolding
+    operations = patch_moments.operations(window.kernel, window.dilation, window.groups, image)
+    return _CORRELATED * operations + strips < unfolding
 
 
 class _Sums:
@@ -111,6 +111,8 @@ class _Sums:
         self.shape, self.device, self.groups = _shape(call), device, groups
         self.kernel = call.options.kernel
         self.products = Products(groups, self.shape.groups, self.shape.inputs, device)
+        #: of unfolded patches, entries [*kernel, channel], of the group that is being added
+        self.unfolded: Products | None = None
         self.square = torch.zeros(groups, call.inputs.shape[1], dtype=torch.float64, device=device)
         self.images: dict[tuple[Window, torch.Size], torch.Tensor] = {}
         self.samples: dict[tuple[Window, torch.Size], torch.Tensor] = {}
@@ -131,7 +133,7 @@ class _Sums:
         if correlation:
             correlation.add(inputs)
         else:
-            self._unfold(inputs, window, group)
+            self._unfold(inputs, window)
             self.square[group] += inputs.flatten(2).square().sum(2).sum(0, dtype=torch.float64)
         self.images[kind][group] += inputs.sum(0)
         self.samples[kind][group] += inputs.shape[0]
@@ -144,17 +146,25 @@ class _Sums:
             window.kernel, window.dilation, window.before, window.groups, image, call.inputs.device, dtype
         )
 
-    def _unfold(self, inputs: torch.Tensor, window: Window, group: int) -> None:
+    def _unfold(self, inputs: torch.Tensor, window: Window) -> None:
+        if self.unfolded is None:
+            self.unfolded = Products(1, self.shape.groups, self.shape.inputs, self.device)
         positions = math.prod(window.positions(inputs.shape[2:]))
         chunk = max(1, CHUNK // (self.shape.groups * self.shape.inputs * positions))
         for part in inputs.split(chunk):
-            columns = window.unfold(part).unflatten(1, (self.shape.groups, -1))
-            self.products.add(columns.permute(1, 2, 0, 3).flatten(2), group)
+            self.unfolded.add(window.rows(part), 0)
 
     def _take(self) -> None:
+        """What was summed of one group goes where it belongs, entries ordered as a weight's [channel, *kernel]."""
+        into = self.products.total[self.group]
+        if self.unfolded:
+            taps = math.prod(self.kernel)
+            moment = self.unfolded.settle()[0].unflatten(1, (taps, -1)).unflatten(3, (taps, -1))
+            into += moment.permute(0, 2, 1, 4, 3).reshape(into.shape)
+            self.unfolded.total.zero_()
         for correlation in self.correlated.values():
             if correlation and correlation.added:
-                self.square[self.group] += correlation.take(self.products.total[self.group])
+                self.square[self.group] += correlation.take(into)
 
     def finish(self) -> InputMoments:
         self._take()
@@ -176,7 +186,7 @@ class _Sums:
             rows += samples * inside.shape[1]
             elements += samples * math.prod(size[1:])
         return InputMoments(
-            second=self.products.settle().cpu(),
+            second=self.products.total.cpu(),
             cross=cross,
             overlap=overlap / int(rows.sum()),
             tap=torch.arange(taps).repeat(channels),

@@ -37,8 +37,8 @@ def analyse(moments: LayerMoments, *, float32: bool) -> LayerSpectra:
     Args:
         float32: whether products were formed in float32, which decides what is rounding.
 
-    Cost: three symmetric eigenvalue problems of side d_in with eigenvectors and one without; where d_in is
-        at most 96, or at most 2,304 and the bias neither small nor hopeless, 3 · (1 + G), G the sample groups.
+    Cost: three symmetric eigenvalue problems of side d_in with eigenvectors, for convolutions one without; where d_in
+        is at most 96, or at most 512 and the bias neither small nor hopeless, 3 · (1 + G), G the sample groups.
     """
     layer, n = moments.layer, int(np.asarray(moments.samples).sum())
     grouped = GroupedMoments(moments.inputs)
@@ -60,7 +60,10 @@ def analyse(moments: LayerMoments, *, float32: bool) -> LayerSpectra:
     gains = {change: now - figures[change][[KAPPA_80]] for change in CHANGES}
     growth = strained if strained > 1 else max(short_by(now), short_by(gains["batch_norm"]))
 
-    centred = plain(Whole(whole.centred(), whole.measured("centring"), float32)).full
+    if len(whole.taps[0]) == 1:  # without padding it is what centring gives
+        centred = inputs["centring"].full
+    else:
+        centred = plain(Whole(whole.centred(), whole.measured("centring"), float32)).full
     unbounded = [Quantity(float(v), method="plug-in, no interval", reliable=False) for v in np.exp(centred.logs())]
     if not centred.rank:  # a constant input
         unbounded[LARGEST] = unbounded[TRACE] = exact(0.0)

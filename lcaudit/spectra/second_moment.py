@@ -57,6 +57,8 @@ class SecondMoment:
 
     def centring(self) -> np.ndarray:
         """Σ of the input after its channel means are subtracted, [K, d, d]."""
+        if self.taps.shape[1] == 1:  # no padding
+            return self.centred()
         left = np.concatenate([self.half, self.taps.swapaxes(1, 2)], axis=2)
         right = np.concatenate([self.taps, self.half.swapaxes(1, 2)], axis=1)
         return self.uncentred() - left @ right

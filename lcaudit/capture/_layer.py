@@ -7,21 +7,27 @@ from typing import Any
 
 import torch
 
-from lcaudit.capture._survey import Found, Survey
+from lcaudit.capture._survey import Found, Read, Survey
 from lcaudit.capture.handlers._base import Accumulator, Call, Products, Shape
 from lcaudit.core.measurements import LayerRecord
 from lcaudit.core.types import LayerMoments
 
 #: Bytes of group sums that may be held; the widest layers get fewer groups beyond it.
 GROUP_MEMORY = 4 * 2**30
+SPLIT = "it reads the tensor that another layer reads in some passes and its own in others"
 UNEVEN = "its rows do not grow with the batch, so that gradients of single samples cannot be told apart"
 
 
 class LayerSums:
     """One layer's accumulators; ``refused`` says why it is not measured, once that is known."""
 
-    def __init__(self, found: Found, groups: int, samples: int, device: torch.device) -> None:
-        """``found`` by the survey of ``samples`` samples; the sums stand apart for ``groups`` groups."""
+    def __init__(
+        self, found: Found, groups: int, samples: int, device: torch.device, twin: LayerSums | None = None
+    ) -> None:
+        """``found`` by the survey of ``samples`` samples; the sums stand apart for ``groups`` groups.
+
+        ``twin``: a layer that reads the same tensor just before, and sums it for both.
+        """
         self.found, self.handler, self.groups, self.device = found, found.handler, groups, device
         self.refused = found.refused
         self.per_sample = found.rows // samples
@@ -31,9 +37,14 @@ class LayerSums:
         self.gradient_calls = 0
         self.inputs: Accumulator | None = None
         self.gradient = Products(0, 0, 0, device)
+        self.twin = twin
+        self.twins = 0
+        self.seen: tuple[Read, torch.Tensor | None] | None = None
         if not self.refused:
             shape = found.shape
-            self.inputs = self.handler.accumulator(found.call, groups, device)
+            self.inputs = twin.inputs if twin else self.handler.accumulator(found.call, groups, device)
+            if twin:
+                twin.twins += 1
             self.gradient = Products(groups, shape.groups, shape.outputs, device)
 
     def see_input(self, call: Call, group: int, keep: torch.Tensor | None) -> None:
@@ -43,7 +54,19 @@ class LayerSums:
             return
         sides = self.handler.rows(call)
         self.rows += torch.Size(sides).numel()
+        read = Read.of(self.handler, call)
+        if self.twin:
+            self.refused = "" if self.twin.summed(read, keep) else SPLIT
+            return
         self.inputs.add(call, group, keep)
+        self.seen = (read, keep) if self.twins else None
+
+    def summed(self, read: Read, keep: torch.Tensor | None) -> bool:
+        """Whether these rows were added in this pass."""
+        if self.seen is None or not self.seen[0].same(read):
+            return False
+        kept = self.seen[1]
+        return kept is keep or (kept is not None and keep is not None and torch.equal(kept, keep))
 
     def close_pass(self, samples: int) -> None:
         """After a forward pass: every sample must have brought as many rows as in the survey.
@@ -53,7 +76,7 @@ class LayerSums:
         """
         if self.rows != self.per_sample * samples:
             self.refused = self.refused or UNEVEN
-        self.rows = 0
+        self.rows, self.seen = 0, None
 
     def see_gradient(self, call: Call, gradient: torch.Tensor, group: int, keep: torch.Tensor | None) -> None:
         """Add ∂ℓ/∂output of one use, each sample's own loss."""
@@ -116,7 +139,12 @@ def layer_sums(survey: Survey, groups: int, device: torch.device) -> dict[Any, L
         for key in sorted(sizes, key=lambda one: -sizes[one]):
             if sum(sizes[one] * chosen[one] for one in sizes) > GROUP_MEMORY:
                 chosen[key] = min(chosen[key], fewer)
-    return {key: LayerSums(one, chosen[key], survey.samples, device) for key, one in survey.found.items()}
+    sums: dict[int, LayerSums] = {}
+    for key, one in survey.found.items():  # in order of execution: a twin comes first
+        twin = sums.get(id(one.twin))
+        shared = twin if twin and not twin.refused and twin.groups == chosen[key] and not one.refused else None
+        sums[id(one)] = LayerSums(one, chosen[key], survey.samples, device, shared)
+    return {key: sums[id(one)] for key, one in survey.found.items()}
 
 
 def _group_bytes(shape: Shape) -> int:

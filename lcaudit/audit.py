@@ -36,7 +36,7 @@ def audit(
     samples: int | str | None = None,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
-    batch_size: int = 50,
+    batch_size: int | str = "auto",
     seed: int = 0,
     dtype: str = "float32",
     device: str = "auto",
@@ -65,6 +65,7 @@ def audit(
         mc_samples: draws per sample, or ``exact`` for the whole expectation.
         task: ``classification``, ``binary``, ``regression``, or ``auto`` for the one that outputs and labels
             speak for. ignore_index: class index of positions that do not count.
+        batch_size: samples per pass; ``auto`` for what suits the device, halved whenever memory runs out.
         convention: ``kfac``, or ``huang2020`` for that paper's authors' own, in which few rules have limits.
         layers: measure only layers with these names (``*`` and ``?`` as in file names); none for all.
         exact: cross-check λmax by Lanczos iteration on the Hessian or the Gauss–Newton matrix of single layers.
@@ -109,7 +110,7 @@ def audit(
         with clock("exact"):
             checked = capture.cross_check(
                 network, probe, tuple(dict.fromkeys(exact_layers)) or _head(moments), exact, device=on,
-                dtype=DTYPES[dtype], batch_size=batch_size, seed=seed,
+                dtype=DTYPES[dtype], batch_size=moments.batch_size, seed=seed,
                 progress=lambda done, total: progress("cross-checking", done, total),
             )  # fmt: skip
     with clock("analyse"):
@@ -127,7 +128,7 @@ def audit(
         settings=Settings(
             seed=seed,
             samples=probe.record.samples,
-            batch_size=batch_size,
+            batch_size=moments.batch_size if moments else 0,
             dtype=dtype,
             device=on.type,
             fisher=whose.kind,

@@ -17,6 +17,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lcaudit.capture._as_found import as_found
+from lcaudit.capture._back_off import backing_off
 from lcaudit.capture._batches import batches, edges
 from lcaudit.capture._choose import choose
 from lcaudit.capture._forward import forward
@@ -48,7 +49,7 @@ def measure(
     *,
     device: torch.device,
     dtype: torch.dtype,
-    batch_size: int,
+    batch_size: int | str,
     seed: int,
     task: str = AUTO,
     ignore_index: int = -100,
@@ -62,7 +63,8 @@ def measure(
     The module is handed back exactly as it came: weights, buffers, gradients, device, type, modes, flags.
 
     Args:
-        batch_size: samples per pass; never changes a number beyond rounding, but under ``huang2020``.
+        batch_size: samples per pass; never changes a number beyond rounding, but under ``huang2020``. ``auto``
+            begins with what suits the device and halves it whenever memory runs out.
         seed: of the label draws. progress: called with (samples done, samples in all).
         task, ignore_index: see :func:`lcaudit.capture.tasks.settle`. fisher: whose labels Σ_g averages over.
         convention: ``kfac``, or ``huang2020`` (see :mod:`lcaudit.capture._huang2020`).
@@ -72,16 +74,29 @@ def measure(
         UnknownArchitecture: the network does not return one tensor, samples first.
         UsageError: no task, or several, fit outputs and labels; a Fisher that this probe does not allow.
         ProbeUnavailable: labels that the task cannot take.
+        EnvironmentFailure: memory ran out.
 
     Cost: about two plain forward and backward passes, and a backward pass more for each further draw;
         memory of one pass plus 10 · Σ d_in² · 8 bytes, whatever the number of samples, and at most 512 MiB of
         single samples' gradients.
     """
-    target = Target(probe, task, network.record.classes, ignore_index, fisher, seed)
+
+    def run(size: int) -> Moments:
+        target = Target(probe, task, network.record.classes, ignore_index, fisher, seed)
+        found = _measure(network, probe, target, device, dtype, size, seed, convention, layers, progress)
+        return replace(found, batch_size=size)
+
+    return backing_off(run, batch_size, device, len(probe.keys))
+
+
+def _measure(
+    network: Network, probe: Probe, target: Target, device: torch.device, dtype: torch.dtype, batch_size: int,
+    seed: int, convention: str, layers: Sequence[str], progress: Callable[[int, int], None],
+) -> Moments:  # fmt: skip
     with as_found(network.module, device, dtype) as module, ExitStack() as stack:
         planned = plan(probe, batch_size)
         theirs = convention == "huang2020"
-        assert not theirs or fisher.kind == "empirical", "their labels are the given ones"
+        assert not theirs or target.fisher.kind == "empirical", "their labels are the given ones"
         if theirs:
             stack.enter_context(batch_statistics(module, planned))
         run = _Run(

@@ -108,12 +108,12 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Measurement",
     "--batch-size",
-    metavar="N",
-    type=click.IntRange(min=1),
-    default=50,
+    metavar="N|auto",
+    type=_NumberOr(1, "auto"),
+    default="auto",
     show_default=True,
     help="Samples per pass; smaller needs less memory and changes nothing but rounding (except with --convention "
-    "huang2020, whose batch statistics it sets).",
+    "huang2020, whose batch statistics it sets). auto: 50, on a GPU 512, halved whenever memory runs out.",
 )
 @option(
     "Measurement",

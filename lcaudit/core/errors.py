@@ -72,3 +72,12 @@ class EnvironmentFailure(AuditError):
     """Disk, memory, a device or an optional package is missing."""
 
     kind = "environment"
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Python's and NumPy's MemoryError; torch raises types and texts of its own."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )

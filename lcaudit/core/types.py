@@ -167,11 +167,11 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """The result of one measuring run."""
+    """The result of one measuring run. ``batch_size``: samples per pass that fitted into memory."""
 
     layers: tuple[LayerMoments, ...]
     batch_norms: tuple[BatchNormReplay, ...]
     fit: ProbeFit
     task: Settled
     not_audited: tuple[NotAudited, ...]
-    notes: tuple[str, ...] = ()
+    batch_size: int = 0

@@ -105,7 +105,9 @@ def severities(found: Tally) -> str:
 
 def behind(found: Tally) -> str:
     """Of the failed checks: ``3 behind warnings, 16 behind notes, 1 suppressed``; ``""`` where none failed."""
-    parts = [f"{found.blamed[severity]} behind {_NOUNS[severity]}s" for severity in SEVERITIES if found.blamed[severity]]
+    parts = [
+        f"{found.blamed[severity]} behind {_NOUNS[severity]}s" for severity in SEVERITIES if found.blamed[severity]
+    ]
     return ", ".join(parts + [f"{found.blamed[SUPPRESSED]} suppressed"] * bool(found.blamed[SUPPRESSED]))
 
 

@@ -1,7 +1,7 @@
 """JUnit XML: a suite for the checkpoint, a case for every rule on every layer, passes included.
 
-A case fails where its finding is at or above --fail-on, so that the suite is red when the gate is. A check
-that did not run is an error. What does not apply, is undecided or suppressed is skipped, with the reason.
+A case fails where its finding is at or above --fail-on, so that the suite is red when the gate is; lesser
+findings stand in the suite's output. A check that did not run is an error. What does not apply, is undecided or suppressed is skipped, with the reason.
 """
 
 from __future__ import annotations
@@ -30,7 +30,11 @@ def write(report: Report, style: Style) -> str:
     told = {(f.rule, layer): f for f in (*report.suppressed, *report.findings) for layer in f.layers or ("",)}
     cases = [_case(report, check, told.get((check.rule, check.layer))) for check in report.checks]
     suite.extend(cases)
-    lines = [review.verdict(report), *map(review.printable, (*report.gate.reasons, *report.notices))]
+    lesser = [finding for finding in report.findings if not review.blocks(report, finding)]
+    lines = [
+        f"{finding.severity}, below --fail-on {report.gate.fail_on}: {review.message(finding)}" for finding in lesser
+    ]
+    lines += [review.verdict(report), *map(review.printable, (*report.gate.reasons, *report.notices))]
     xml.SubElement(suite, "system-out").text = "\n".join(lines)
     xml.SubElement(suite, "system-err")
     time = _TIME.match(report.run.started_at)
@@ -75,9 +79,6 @@ def _case(report: Report, check: Check, finding: Finding | None) -> xml.Element:
     elif check.status == "fail" and finding and review.blocks(report, finding):
         text = "\n".join(map(review.printable, (review.message(finding), finding.message, *finding.evidence)))
         xml.SubElement(case, "failure", message=review.message(finding), type=finding.severity).text = text
-    elif check.status == "fail" and finding:
-        text = f"{finding.severity}, below --fail-on {report.gate.fail_on}: {review.message(finding)}"
-        xml.SubElement(case, "system-out").text = text
     return case
 
 

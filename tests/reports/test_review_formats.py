@@ -238,6 +238,7 @@ def test_junit_has_a_case_for_each_check_and_fails_what_fails_the_gate() -> None
     assert [case.get("classname") for case in suite.findall("testcase") if case.find("failure") is not None] == [
         "lcaudit.LC201 dead-features"
     ]
+    assert "warning, below --fail-on error: 6 layers read" in (suite.findtext("system-out") or "")
     stricter = check_junit(render(CASES["warnings fail"], "junit"))
     failed = sum(check.status == "fail" for check in report.checks)
     assert len(stricter.findall("testcase/failure")) == failed > 1

@@ -32,4 +32,4 @@ def _finding(finding: Finding) -> str:
     return f"{review.printable(finding.rule)} {finding.severity} {figure}"
 
 
-WRITER = Writer(".txt", "text/plain", write)
+WRITER = Writer(".txt", "text/plain", write, people=True)

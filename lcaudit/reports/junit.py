@@ -1,7 +1,8 @@
 """JUnit XML: a suite for the checkpoint, a case for every rule on every layer, passes included.
 
 A case fails where its finding is at or above --fail-on, so that the suite is red when the gate is; lesser
-findings stand in the suite's output. A check that did not run is an error. What does not apply, is undecided or suppressed is skipped, with the reason.
+findings stand in the suite's output. A check that did not run is an error. What does not apply, is undecided or
+suppressed is skipped, with the reason.
 """
 
 from __future__ import annotations

@@ -262,4 +262,4 @@ def _paint(text: str, key: str, style: Style) -> str:
     return click.style(text, fg=_COLOURS[key], bold=True) if style.color else text
 
 
-WRITER = Writer(".txt", "text/plain", write)
+WRITER = Writer(".txt", "text/plain", write, people=True)

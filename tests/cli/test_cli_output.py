@@ -9,8 +9,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 
+from lcaudit.cli import root
 from lcaudit.cli._output import formats
 from lcaudit.core import plugins, serial
 
@@ -178,7 +180,8 @@ def test_examples_in_the_help_are_command_lines_that_parse() -> None:
         for example in command.examples:
             called, *arguments = shlex.split(example)
             assert called == name
-            command.make_context(name, arguments, resilient_parsing=False)
+            above = click.Context(root, info_name="lcaudit", **root.context_settings)
+            command.make_context(name, arguments, parent=above)
 
 
 def test_version(lcaudit: Run) -> None:

@@ -16,7 +16,7 @@ from lcaudit.core.serial import plain
 
 @click.command(name="rules", cls=Command, short_help="List the rules.", examples=("rules", "rules --format json"))
 @option("Output", "--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text",
-        show_default=True, help="A table, JSON with the limits and their sources, or a page with every rule's manual.")  # fmt: skip
+        show_default=True, help="A table, JSON with limits and sources, or a page with every manual.")  # fmt: skip
 def COMMAND(form: str) -> int:
     """List every rule: code, severity, name and one line on what it finds."""
     from lcaudit import rules
@@ -44,8 +44,8 @@ def _page(known: Sequence[Rule]) -> Iterator[str]:
     from lcaudit import rules
 
     yield from ("# Rules", "", "<!-- Written by `lcaudit rules --format markdown`; edit the rules' own files. -->", "")
-    yield "A *defect* is a fact; an *opportunity* is an estimated gain. A limit is compared with the whole interval of a"
-    yield "figure: beyond it the check fails, within it the check passes, and where the limit lies inside it is undecided."
+    yield "A *defect* is a fact; an *opportunity* is an estimated gain. A limit is compared with the whole interval of"
+    yield "a figure: beyond it the check fails, within it the check passes, and with the limit inside it is undecided."
     yield from ("", "| code | rule | severity | kind | what it finds |", "|---|---|---|---|---|")
     for rule in known:
         link = f"[{rule.code}](#{rule.code.lower()}-{rule.name})"

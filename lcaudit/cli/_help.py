@@ -45,6 +45,11 @@ class Option(click.Option):
         """Its name in a configuration file: the long one, without dashes in front."""
         return max(self.opts, key=len).lstrip("-")
 
+    @property
+    def is_path(self) -> bool:
+        """Whether its value is, or may be, a path."""
+        return self.beside_file or isinstance(self.type, click.Path)
+
     def get_help_extra(self, ctx: click.Context) -> Any:
         """Default and ``required``; the range of a number is said when it is left."""
         extra = super().get_help_extra(ctx)

@@ -61,11 +61,11 @@ class Settings:
         return "default"
 
     def notices(self, ctx: click.Context) -> tuple[str, ...]:
-        """What a report says about the file: what it set, and how much it suppresses."""
+        """What a report says about the file: what it set and how much it suppresses. Paths would tell of a machine."""
         if not self.file:
             return self.notes
         used = [
-            f"{one.key} {_shown(self.values[one.key])}"
+            one.key if one.is_path else f"{one.key} {_shown(self.values[one.key])}"
             for one in setting_options(ctx.command)
             if one.key in self.values and self.source(ctx, one) == self.file
         ]
@@ -222,7 +222,7 @@ def _placed(parameter: Option, value: Any, folder: Path) -> Any:
     """A path in the file is meant from where the file lies, not from where the command runs."""
     if not isinstance(value, str) or not value or "\0" in value:
         return value
-    if isinstance(parameter.type, click.Path) or (parameter.beside_file and (folder / value).exists()):
+    if parameter.is_path and ((folder / value).exists() or not parameter.beside_file):
         return os.path.relpath(folder / value) if not Path(value).is_absolute() else value
     return value
 

@@ -59,6 +59,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def _table(path: Path) -> dict[str, Any] | None:
     shown = display_name(path)
+    data: Any
     try:
         data = tomllib.loads(read_regular(path, _MOST_BYTES).decode("utf-8"))
     except (MalformedInput, LimitExceeded) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -213,7 +214,6 @@ def test_templates_call_commands_that_exist(name: str) -> None:
 
 
 def test_the_template_of_settings_is_read_by_check(lcaudit: Run) -> None:
-    Path(".git").mkdir()
     text = template("lcaudit.toml")
     assert tomllib.loads(text) == {"data": "digits", "fail-on": "error"}
     Path("lcaudit.toml").write_text(text)
@@ -262,9 +262,6 @@ def test_init_writes_no_value_that_a_service_would_read_as_more_than_text(lcaudi
 
 def test_a_repository_from_init_to_a_green_gate_and_a_red_one(lcaudit: Run, kit) -> None:
     """init → check with its settings passes; with wrong labels it fails; suppressed with a reason it passes again."""
-    import shutil
-
-    Path(".git").mkdir()
     shutil.copy(kit.folder / "right.npz", "probe.npz")
     shutil.copy(kit.folder / "model.safetensors", "model.safetensors")
     assert lcaudit("init", "--data", "probe.npz").code == 0
@@ -283,7 +280,6 @@ def test_a_repository_from_init_to_a_green_gate_and_a_red_one(lcaudit: Run, kit)
 
 
 def test_doctor_names_versions_extras_device_configuration_and_cache(lcaudit: Run, monkeypatch) -> None:
-    Path(".git").mkdir()
     Path("lcaudit.toml").write_text('data = "digits"')
     monkeypatch.setenv("LCAUDIT_SAMPELS", "3")
     ran = lcaudit("doctor")
@@ -296,7 +292,6 @@ def test_doctor_names_versions_extras_device_configuration_and_cache(lcaudit: Ru
 
 
 def test_doctor_says_what_to_type_where_something_is_wrong(lcaudit: Run, monkeypatch) -> None:
-    Path(".git").mkdir()
     Path("lcaudit.toml").write_text("broken =")
     wanted = ["torch>=99", "absent-package>=1,<2", 'pillow>=99; extra == "vision"', 'pytest; extra == "test"']
     monkeypatch.setattr(doctor.metadata, "requires", lambda name: wanted)

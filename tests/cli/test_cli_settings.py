@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,6 +67,13 @@ def test_presets_are_settings_that_a_found_file_could_hold(lcaudit: Run, name: s
     rows = shown(lcaudit("check", "--show-settings"))
     assert {key: rows[key][0] for key in PRESETS[name]} == dict(PRESETS[name])
     assert not set(PRESETS[name]) & {"fail-on", "min-coverage", "select", "ignore"}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_audit(lcaudit: Run, kit, name: str) -> None:
+    ran = lcaudit(*kit.arguments, "--preset", name, "--no-output")
+    assert ran.code == 0, ran.err
+    assert ("PASS" in ran.out) and (("\n\n" in ran.out) != (name == "ci"))
 
 
 # Precedence
@@ -135,6 +144,7 @@ def test_the_nearest_file_is_found_up_to_the_root_of_the_repository(lcaudit: Run
 
 
 def test_outside_repository_and_home_only_the_working_folder_is_looked_into(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / ".git").rmdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     deep = tmp_path / "shared/one"
     deep.mkdir(parents=True)
@@ -160,25 +170,15 @@ def test_paths_in_the_file_are_meant_from_where_it_lies(lcaudit: Run, monkeypatc
     assert shown(lcaudit("check", "--show-settings"))["data"][0] == "probe.npz", "then it is a name"
 
 
-def test_a_file_inside_the_audited_folder_is_not_used_but_told(lcaudit: Run, kit) -> None:
-    import shutil
-
+def test_a_file_inside_the_audited_folder_is_not_used_but_told(lcaudit: Run, kit, monkeypatch) -> None:
     Path("net").mkdir()
     shutil.copy(kit.folder / "model.safetensors", "net")
     Path("net/lcaudit.toml").write_text('ignore = ["ALL"]')
-    monkey = Path.cwd()
-    import os
-
-    os.chdir("net")
-    Path(".git").mkdir()
-    try:
-        ran = lcaudit("check", ".", *kit.wrong[2:], "-o", str(monkey / "out"))
-        assert ran.code == 1 and "lcaudit.toml lies inside the audited folder and was not used" in " ".join(
-            ran.out.split()
-        )
-        assert lcaudit("check", ".", *kit.wrong[2:], "--no-output", "--config", "lcaudit.toml").code == 2
-    finally:
-        os.chdir(monkey)
+    monkeypatch.chdir("net")
+    ran = lcaudit("check", ".", *kit.wrong[2:], "--no-output")
+    assert ran.code == 1
+    assert "lcaudit.toml lies inside the audited folder and was not used" in " ".join(ran.out.split())
+    refused(lcaudit("check", ".", *kit.wrong[2:], "--no-output", "--config", "lcaudit.toml"), "leaves no rule")
 
 
 # What a found file may not do
@@ -266,8 +266,6 @@ def test_suppressions_are_checked_before_measuring(lcaudit: Run, kit, entry: str
 
 
 def test_files_that_are_none(lcaudit: Run) -> None:
-    import os
-
     refused(lcaudit("check", "--show-settings", "--config", "absent.toml"), "absent.toml: ")
     refused(lcaudit("check", "--show-settings", "--config", "."), "directory")
     os.mkfifo("pipe.toml")

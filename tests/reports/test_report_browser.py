@@ -111,7 +111,6 @@ ATTACK = """async port => {
     add('script', {textContent: 'window.owned = true'});
     add('style', {textContent: 'body { display: none }'});
     add('img', {src: home + 'x.png'});
-    add('iframe', {src: home});
     fetch(home).catch(() => null);
     for (let left = 100; new Set(seen).size < 4 && left; left--) await new Promise(go => setTimeout(go, 100));
     return {seen, owned: window.owned === true, shown: getComputedStyle(document.body).display};

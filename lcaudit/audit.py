@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
@@ -20,7 +20,7 @@ from lcaudit.core.gate import FailOn, gate
 from lcaudit.core.looks import until_decided
 from lcaudit.core.machine import DTYPES, choose_device, environment
 from lcaudit.core.measurements import ExactCurvature, LayerSpectra, Measurements, Settings
-from lcaudit.core.outcomes import Report, Rule, Run
+from lcaudit.core.outcomes import Report, Rule, Run, Suppression
 from lcaudit.core.types import Moments, Settled
 
 SCHEMA_VERSION = "1.0"
@@ -52,6 +52,8 @@ def audit(
     ignore: str | Sequence[str] = (),
     fail_on: FailOn = "error",
     min_coverage: float = 0.0,
+    suppress: Sequence[Suppression] = (),
+    notices: Sequence[str] = (),
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> Report:
     """Audit a checkpoint: identify the network, measure every layer on the probe, judge, suggest fixes.
@@ -71,6 +73,8 @@ def audit(
         exact: cross-check λmax by Lanczos iteration on the Hessian or the Gauss–Newton matrix of single layers.
         exact_layers: which ones, by name; none for the head.
         select, ignore: rule codes, prefixes or names, a string being one. progress: called with (stage, done, total).
+        suppress: findings that shall not count; the report lists them. notices: sentences about the settings that
+            the report shall repeat.
 
     Raises:
         AuditError: there is no verdict; the message says what was seen and what to do.
@@ -85,6 +89,7 @@ def audit(
     layers, exact_layers, select, ignore = map(_several, (layers, exact_layers, select, ignore))
     whose = capture.fisher_of(fisher, mc_samples, convention)
     chosen, started, clock = rules.select(select, ignore), datetime.now(UTC), _Clock()
+    rules.excuses(suppress, started.date())  # what cannot be understood is said before anything is measured
     on = choose_device(device, dtype)
     if exact_layers and not exact:
         raise UsageError("--exact-layer needs --exact hessian or --exact ggn")
@@ -145,7 +150,14 @@ def audit(
         exact=checked,
     )
     run = Run(started.isoformat(timespec="seconds"), clock.seconds)
-    return judge(measured, chosen, run=run, fail_on=fail_on, min_coverage=min_coverage)
+    report = judge(measured, chosen, run=run, fail_on=fail_on, min_coverage=min_coverage, suppress=suppress)
+    return replace(report, subject=_subject(Path(model)), notices=(*notices, *report.notices))
+
+
+def _subject(model: Path) -> str:
+    """The path below the working folder, as reviews of code name files; ``""`` for what lies elsewhere."""
+    below = model.absolute()
+    return below.relative_to(Path.cwd()).as_posix() if below.is_relative_to(Path.cwd()) else ""
 
 
 def _check_kinds(model: object, data: object, arch: object) -> None:
@@ -174,11 +186,14 @@ def _several(given: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def judge(
-    measured: Measurements, chosen: Sequence[Rule], *, run: Run, fail_on: FailOn = "error", min_coverage: float = 0.0
-) -> Report:
+    measured: Measurements, chosen: Sequence[Rule], *, run: Run, fail_on: FailOn = "error", min_coverage: float = 0.0,
+    suppress: Sequence[Suppression] = (),
+) -> Report:  # fmt: skip
     """Rules, fixes and the gate over measurements, fresh or read back from a file."""
-    checks, found = rules.judge(measured, chosen)
-    findings = tuple(replace(finding, fixes=fixes.propose(finding, measured)) for finding in found)
+    excuses = rules.excuses(suppress, date.fromisoformat(run.started_at[:10]) if suppress else date.min)
+    checks, found = rules.judge(measured, chosen, excuses)
+    told = tuple(replace(finding, fixes=fixes.propose(finding, measured)) for finding in found)
+    findings = tuple(finding for finding in told if finding.suppression is None)
     return Report(
         schema_version=SCHEMA_VERSION,
         run=run,
@@ -188,6 +203,8 @@ def judge(
         rules=tuple(rules.record(rule) for rule in chosen),
         convention=convention_of(measured.settings),
         measurements=measured,
+        suppressed=tuple(finding for finding in told if finding.suppression),
+        notices=excuses.notices(chosen, measured),
     )
 
 

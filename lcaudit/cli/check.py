@@ -8,9 +8,11 @@ from typing import Any
 
 import click
 
-from lcaudit.cli._help import Command, option
+from lcaudit.cli._help import option
 from lcaudit.cli._output import check_outputs, deliver, output_options, parse_exports
 from lcaudit.cli._progress import Progress
+from lcaudit.cli._settings import Configured, of_context, settings_options
+from lcaudit.cli._streams import show
 from lcaudit.core.text import display_name
 
 
@@ -35,6 +37,11 @@ def _codes(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...
     return tuple(code.strip() for given in value for code in given.split(",") if code.strip())
 
 
+def _no_code(value: str) -> str:
+    """Why a file that was found may not choose this network."""
+    return "arch names a file whose code would run" if ":" in value or value.endswith(".py") else ""
+
+
 class _NumberOr(click.ParamType[int | str]):
     """A whole number from ``least``, or one ``word``."""
 
@@ -56,7 +63,7 @@ class _NumberOr(click.ParamType[int | str]):
 
 @click.command(
     name="check",
-    cls=Command,
+    cls=Configured,
     short_help="Audit a checkpoint on a probe set.",
     examples=(
         "check model.safetensors --data cifar10",
@@ -69,6 +76,9 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Probe",
     "--data",
+    discovered=True,
+    beside_file=True,
+    envvar="LCAUDIT_PROBE",  # LCAUDIT_DATA is the folder of named data sets
     required=True,
     metavar="NAME|PATH",
     help="What to run through the network: cifar10, digits, or the path of an .npz, .npy or .safetensors file "
@@ -77,14 +87,16 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Probe",
     "--data-root",
+    discovered=True,
     metavar="FOLDER",
     type=click.Path(path_type=Path),
     help="Where to look for a named data set first.",
 )
-@option("Probe", "--split", metavar="NAME", help="Which split of a named data set.  [default: test]")
+@option("Probe", "--split", discovered=True, metavar="NAME", help="Which split of a named data set.  [default: test]")
 @option(
     "Probe",
     "--samples",
+    discovered=True,
     metavar="N|auto",
     type=_NumberOr(2, "auto"),
     help="How many samples to use, or `auto`: as many as it takes to decide every verdict.  [default: all, at most "
@@ -93,14 +105,23 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Probe",
     "--mean",
+    discovered=True,
     callback=_numbers,
     metavar="R,G,B",
     help="Mean of each channel, on the scale 0 to 1; needs --std.  [default: the network's or the data set's own]",
 )
-@option("Probe", "--std", callback=_numbers, metavar="R,G,B", help="Standard deviation of each channel; needs --mean.")
+@option(
+    "Probe",
+    "--std",
+    discovered=True,
+    callback=_numbers,
+    metavar="R,G,B",
+    help="Standard deviation of each channel; needs --mean.",
+)
 @option(
     "Network",
     "--arch",
+    discovered=_no_code,
     metavar="FILE.py:FACTORY|FAMILY",
     help="Build the network with your own function (this runs that file's code), or name its family.  "
     "[default: recognised from the weights]",
@@ -108,6 +129,7 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Measurement",
     "--batch-size",
+    discovered=True,
     metavar="N|auto",
     type=_NumberOr(1, "auto"),
     default="auto",
@@ -118,6 +140,7 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Measurement",
     "--seed",
+    discovered=True,
     metavar="N",
     type=click.IntRange(0, 2**63 - 1),
     default=0,
@@ -127,6 +150,7 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Measurement",
     "--dtype",
+    discovered=True,
     type=click.Choice(["float32", "float64"]),
     default="float32",
     show_default=True,
@@ -135,6 +159,7 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Measurement",
     "--device",
+    discovered=True,
     type=click.Choice(["auto", "cpu", "cuda", "mps"]),
     default="auto",
     show_default=True,
@@ -143,6 +168,7 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Curvature",
     "--task",
+    discovered=True,
     type=click.Choice(["auto", "classification", "binary", "regression"]),
     default="auto",
     show_default=True,
@@ -152,6 +178,7 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Curvature",
     "--fisher",
+    discovered=True,
     type=click.Choice(["expected", "empirical"]),
     help="Whose labels the gradients' second moment averages over: the network's own predictions, which gives the "
     "Fisher information, or the given labels, which does not.  [default: expected]",
@@ -159,6 +186,7 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Curvature",
     "--mc-samples",
+    discovered=True,
     type=_NumberOr(1, "exact"),
     metavar="N|exact",
     default=1,
@@ -169,6 +197,7 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Curvature",
     "--ignore-index",
+    discovered=True,
     type=int,
     metavar="N",
     default=-100,
@@ -178,6 +207,7 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Curvature",
     "--convention",
+    discovered=True,
     type=click.Choice(["kfac", "huang2020"]),
     default="kfac",
     show_default=True,
@@ -187,6 +217,7 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Measurement",
     "--layers",
+    discovered=True,
     multiple=True,
     callback=_codes,
     metavar="NAMES",
@@ -195,6 +226,7 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Curvature",
     "--exact",
+    discovered=True,
     type=click.Choice(["hessian", "ggn"]),
     help="Cross-check λmax of single layers by Lanczos iteration on the loss's Hessian (given labels) or the "
     "Gauss–Newton matrix (the expected Fisher): up to 60 steps of about two passes over the probe each.",
@@ -203,6 +235,7 @@ class _NumberOr(click.ParamType[int | str]):
     "Curvature",
     "--exact-layer",
     "exact_layers",
+    discovered=True,
     multiple=True,
     metavar="NAME",
     help="A layer for --exact; may be repeated.  [default: the head]",
@@ -210,15 +243,25 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Verdict",
     "--select",
+    discovered=True,
     multiple=True,
     callback=_codes,
     metavar="CODES",
     help="Only these rules, by code (LC301), beginning of a code (LC3) or name; `lcaudit rules` lists them.",
 )
-@option("Verdict", "--ignore", multiple=True, callback=_codes, metavar="CODES", help="Not these rules.")
+@option(
+    "Verdict",
+    "--ignore",
+    discovered=True,
+    multiple=True,
+    callback=_codes,
+    metavar="CODES",
+    help="Not these rules.",
+)
 @option(
     "Verdict",
     "--fail-on",
+    discovered=lambda value: "fail-on is never, which switches the gate off" if value == "never" else "",
     type=click.Choice(["error", "warning", "info", "never"]),
     default="error",
     show_default=True,
@@ -227,6 +270,7 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Verdict",
     "--min-coverage",
+    discovered=True,
     type=click.FloatRange(0, 1),
     callback=_share,
     default=0,
@@ -244,13 +288,20 @@ class _NumberOr(click.ParamType[int | str]):
     show_default=True,
     help="Folder for report.html and report.json.",
 )
-@option("Output", "--no-output", is_flag=True, help="Write no report folder.")
+@option("Output", "--no-output", discovered=True, is_flag=True, help="Write no report folder.")
 @output_options
+@settings_options
+@click.pass_context
 def COMMAND(
-    model: Path, data: str, output: Path, no_output: bool, form: str, exports: tuple[str, ...], color: str,
-    quiet: int, verbose: int, **options: Any,
+    ctx: click.Context, model: Path, data: str, output: Path, no_output: bool, form: str, exports: tuple[str, ...],
+    color: str, quiet: int, verbose: int, show_settings: bool, **options: Any,
 ) -> int:  # fmt: skip
     """Audit the checkpoint MODEL (a file or a folder) on a probe set."""
+    settings = of_context(ctx)
+    if show_settings:
+        show(settings.table(ctx))
+        return 0
+    options |= {"suppress": settings.suppressions, "notices": settings.notices(ctx)}
     files = parse_exports(exports)
     if not no_output:
         files = [("html", output / "report.html"), ("json", output / "report.json"), *files]

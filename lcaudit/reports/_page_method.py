@@ -21,7 +21,7 @@ def method(report: Report) -> Mapping[str, Any]:
     normalisation = probe.normalisation
     return {
         "convention": report.convention,
-        "notes": measured.notes,
+        "notes": (*measured.notes, *report.notices),
         "settings": _pairs(measured.settings),
         "environment": _pairs(measured.environment),
         "checkpoint": (

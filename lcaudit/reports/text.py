@@ -38,6 +38,7 @@ def write(report: Report, style: Style) -> str:
         blocks += [list(_header(report, style))]
     blocks += [list(_finding(finding, report, style)) for finding in report.findings]
     if style.verbosity >= 0:
+        blocks += [list(_suppressed(report, style))]
         blocks += [layer_lines(report, style), list(_undecided(report, style)), list(_blind_spots(report, style))]
         blocks += [list(_counts(report, style))]
     blocks += [[*_reasons(report, style), *_left_open(report, style), _verdict(report, style)]]
@@ -76,7 +77,7 @@ def _header(report: Report, style: Style) -> Iterator[str]:
     if style.verbosity > 0:
         seen = [f"{step.step}: {step.says}" for step in network.evidence]
         notes = [*seen, *(f"assumed: {line}" for line in network.assumptions), *notes]
-    for note in notes:
+    for note in (*notes, *report.notices):
         yield from wrapped(prose(note), style.width, "note   ", "       ")
 
 
@@ -157,6 +158,13 @@ def _effect(effect: Effect, width: int) -> list[str]:
     return [f"{clip(effect.layer, width // 3)}: {prose(effect.metric)}", change, gain.value, interval, effect.basis]
 
 
+def _suppressed(report: Report, style: Style) -> Iterator[str]:
+    for finding in report.suppressed:
+        line = f"{clip(finding.rule, 12)} {_places(finding.layers, 60)}: {prose(finding.title)}"
+        yield from wrapped(line, style.width, "suppressed  ", "    ")
+        yield from wrapped(f"because: {prose(summary.suppression(finding))}", style.width, "    ")
+
+
 def _undecided(report: Report, style: Style) -> Iterator[str]:
     for status, word in (("undecided", "undecided"), ("crash", "not run")):
         for group in summary.groups(report, status):
@@ -214,6 +222,8 @@ def _left_open(report: Report, style: Style) -> Iterator[str]:
     undecided = report.gate.counts.get("undecided", 0)
     if style.verbosity < 0 and undecided:
         yield f"{count(undecided, 'check')} undecided"
+    if style.verbosity < 0 and report.suppressed:
+        yield f"{count(len(report.suppressed), 'finding')} suppressed"
 
 
 def _verdict(report: Report, style: Style) -> str:
@@ -252,4 +262,4 @@ def _paint(text: str, key: str, style: Style) -> str:
     return click.style(text, fg=_COLOURS[key], bold=True) if style.color else text
 
 
-WRITER = Writer(".txt", "text/plain", write)
+WRITER = Writer(".txt", "text/plain", write, people=True)

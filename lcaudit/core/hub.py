@@ -28,6 +28,8 @@ MOST = "10GB"
 #: Seconds to wait for the Hub's answer about a repository.
 PATIENCE = 30.0
 MOST_FILES = 100_000
+#: Bytes from which on the way through them is shown.
+_WORTH_A_BAR = 10_000_000
 #: A connection that breaks again and again may bring the same bytes so many times.
 _TIMES = 4
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -285,4 +287,5 @@ class _Tally:
     def says(self, here: int) -> None:
         """In whole megabytes, which a reader can follow."""
         total, done = -(-self.total // 10**6), (self.finished + here) // 10**6
-        self.progress("downloading (MB)", min(done, total), total)
+        if self.total >= _WORTH_A_BAR:
+            self.progress("downloading (MB)", min(done, total), total)

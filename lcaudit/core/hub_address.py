@@ -66,6 +66,11 @@ class HubRecord:
     commit: str
     notes: tuple[str, ...] = ()
 
+    def words(self, digits: int = 40) -> str:
+        """For a reader, with so many digits of the commit."""
+        revision = f"@{self.revision}" if self.revision else ""
+        return "; ".join((f"{self.name}{revision}, commit {self.commit[:digits]}", *self.notes))
+
 
 def address(text: str, kind: Kind) -> Address | None:
     """What ``text`` names on the Hub, or ``None`` if it is no address of the Hub's at all.

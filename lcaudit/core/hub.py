@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lcaudit.core.errors import EnvironmentFailure, HubUnreachable, LimitExceeded, MalformedInput, UsageError
-from lcaudit.core.hub_address import Address, HubRecord, is_plain
+from lcaudit.core.hub_address import Address, HubRecord, is_name, is_plain
 from lcaudit.core.hub_failures import asking, confused, not_cached
 from lcaudit.core.text import count, display_name
 
@@ -62,7 +62,7 @@ class Listing:
 
     def record(self) -> HubRecord:
         """For the report."""
-        notes = [f"{self.address.name} is now called {display_name(self.moved, 100)}"] if self.moved else []
+        notes = [f"{self.address.name} is now called {self.moved}"] if self.moved else []
         notes += [self.cached] if self.cached else []
         name = self.moved or self.address.name
         return HubRecord(name, self.address.revision, self.commit, tuple(notes))
@@ -131,7 +131,7 @@ def _listing(address: Address, commit: str, info: Any) -> Listing:
         for file in files
         if isinstance(file.rfilename, str) and is_plain(file.rfilename) and type(file.size) is int and file.size >= 0
     }
-    moved = info.id if isinstance(info.id, str) and info.id != address.name else ""
+    moved = info.id if info.id != address.name and isinstance(info.id, str) and is_name(info.id) else ""
     return Listing(address, commit, dict(sorted(sizes.items())), len(files) - len(sizes), moved)
 
 
@@ -172,9 +172,13 @@ def fetch(listing: Listing, names: Sequence[str], most: int, progress: Progress)
     paths = [listing.folder / name for name in names]
     for path, name in zip(paths, names, strict=True):
         if not _intact(path, listing.sizes.get(name)):
+            if name in missing:
+                _forget(path)
             raise MalformedInput(
                 f"{listing.address}: {display_name(name, 80)} is not the file that the Hub lists: size or hash differ",
-                f"remove {display_name(path, 300)} and what it links to, then try again",
+                "it was removed again; try again later"
+                if name in missing
+                else f"remove {display_name(path, 300)} and what it links to, then try again",
             )
     return paths
 
@@ -253,6 +257,13 @@ def _intact(path: Path, expected: int | None) -> bool:
         while block := stream.read(2**20):
             digest.update(block)
     return digest.hexdigest() == named
+
+
+def _forget(path: Path) -> None:
+    """Take a file out of the cache, so that nobody takes it for what its name says."""
+    if path.is_symlink():
+        (path.parent / path.readlink()).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
 
 
 class _Tally:

@@ -139,14 +139,19 @@ def _agreed(text: str, said: str, kind: Kind) -> Kind:
 
 
 def _checked(text: str, found: Address) -> Address:
-    wrong = any(mark in found.name for mark in ("--", "..")) or found.name.endswith(".git")
-    if wrong or (found.path and not is_plain(found.path)):
+    if not is_name(found.name) or (found.path and not is_plain(found.path)):
         raise _invalid(text)
     if found.revision and (not _REVISION.fullmatch(found.revision) or not is_plain(found.revision)):
         raise UsageError(
             f"{display_name(found.revision, 80)!r} is not a possible revision", "name a branch, a tag or a commit"
         )
     return found
+
+
+def is_name(text: str) -> bool:
+    """Whether a repository can be called so."""
+    fits = re.fullmatch(rf"{_NAME}(?:/{_NAME})?", text) is not None
+    return fits and not text.endswith(".git") and not any(mark in text for mark in ("--", ".."))
 
 
 def is_plain(path: str) -> bool:

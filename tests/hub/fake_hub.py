@@ -70,6 +70,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     server: _Server
+    hub_headers: dict[str, str]
 
     def do_GET(self) -> None:
         """Also HEAD."""

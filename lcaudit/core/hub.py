@@ -205,7 +205,7 @@ def _download(listing: Listing, names: Sequence[str], most: int, progress: Progr
                 raise confused(address)
             if head.size not in (None, expected):
                 raise MalformedInput(
-                    f"{address}: {display_name(name, 80)} is listed with {expected:,} bytes and sent with {head.size:,}",
+                    f"{address}: {display_name(name, 80)} has {expected:,} bytes in the list, {head.size:,} by itself",
                     "try again later",
                 )
             library.hf_hub_download(

@@ -49,10 +49,11 @@ class Machine:
         return Ran(*json.loads(self.process.stdout.readline()))
 
     def close(self) -> None:
-        """End it."""
+        """End it, without the seconds that Python takes to leave torch in order."""
         assert self.process.stdin and self.process.stdout
-        self.process.stdin.close()
+        self.process.kill()
         self.process.wait(60)
+        self.process.stdin.close()
         self.process.stdout.close()
 
 
@@ -70,9 +71,17 @@ def machine(hub: FakeHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     made.close()
 
 
+@pytest.fixture(scope="session")
+def away(hub: FakeHub, machine: Machine) -> Iterator[Machine]:
+    """Offline, with the cache of ``machine``."""
+    made = Machine(machine.folder, hub.url, HF_HUB_OFFLINE="1")
+    yield made
+    made.close()
+
+
 @pytest.fixture
 def another(hub: FakeHub, tmp_path: Path) -> Iterator[Callable[..., Machine]]:
-    """Machines with other environments; ``folder`` of an earlier one shares its cache."""
+    """Machines with environments of their own; in the same ``folder`` they share a cache."""
     made: list[Machine] = []
 
     def start(folder: Path | None = None, endpoint: str = hub.url, **environment: str) -> Machine:

@@ -47,9 +47,7 @@ def asked(hub: FakeHub, start: int) -> list[str]:
     ]
 
 
-def test_a_repository_is_audited_and_again_offline(
-    hub: FakeHub, machine: Machine, another: Callable[..., Machine]
-) -> None:
+def test_a_repository_is_audited_and_again_offline(hub: FakeHub, machine: Machine, away: Machine) -> None:
     start = len(hub.requests)
     ran = machine("check", "audit/small", "--data", "hf:audit/pictures", *QUIET)
     online = measured(ran)
@@ -71,7 +69,6 @@ def test_a_repository_is_audited_and_again_offline(
     assert f"audit/small: downloading 2 files, {size / 1000:.3g} kB, commit {commit[:12]}" in ran.err
 
     start = len(hub.requests)
-    away = another(machine.folder, HF_HUB_OFFLINE="1")
     ran = away("check", "audit/small", "--data", "hf:audit/pictures", *QUIET)
     offline = measured(ran)
     assert len(hub.requests) == start, "offline means no request at all"

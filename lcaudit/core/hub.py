@@ -12,11 +12,19 @@ import hashlib
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lcaudit.core.errors import EnvironmentFailure, HubUnreachable, LimitExceeded, MalformedInput, UsageError
+from lcaudit.core.errors import (
+    AuditError,
+    EnvironmentFailure,
+    HubUnreachable,
+    LimitExceeded,
+    MalformedInput,
+    UsageError,
+)
 from lcaudit.core.hub_address import Address, HubRecord, is_name, is_plain
 from lcaudit.core.hub_failures import asking, confused, not_cached
 from lcaudit.core.text import count, display_name
@@ -25,8 +33,6 @@ Progress = Callable[[str, int, int], None]
 
 #: Largest download that nobody has to ask for.
 MOST = "10GB"
-#: Seconds to wait for the Hub's answer about a repository.
-PATIENCE = 30.0
 MOST_FILES = 100_000
 #: Bytes from which on the way through them is shown.
 _WORTH_A_BAR = 10_000_000
@@ -97,35 +103,44 @@ def look(address: Address) -> Listing:
     """
     import huggingface_hub as library
 
-    offline = library.is_offline_mode()
-    with asking(address):
-        resolved = library.resolve_revision(
-            address.name, repo_type=address.kind, revision=address.revision or None, local_files_only=offline
-        )
-        commit = resolved.resolved
-        if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
-            raise confused(address)
-    if offline:
-        return _cached(address, commit, "offline mode: files of the cache were used, the Hub was not asked")
+    if library.is_offline_mode():
+        found = _cached(address, "offline mode: files of the cache were used, the Hub was not asked")
+        if found is None:
+            raise not_cached(address)
+        return found
     try:
         with asking(address):
             info = library.repo_info(
-                address.name, repo_type=address.kind, revision=commit, files_metadata=True, timeout=PATIENCE
+                address.name,
+                repo_type=address.kind,
+                revision=address.revision or None,
+                files_metadata=True,
+                timeout=_patience(),
             )
-            return _listing(address, commit, info)
+            listing = _listing(address, info)
     except HubUnreachable as error:
-        try:
-            return _cached(address, commit, f"files of the cache were used: {error.message}")
-        except EnvironmentFailure:
-            raise error from None
+        found = _cached(address, f"files of the cache were used: {error.message}")
+        if found is None:
+            raise
+        return found
+    _remember(listing)
+    return listing
 
 
-def _listing(address: Address, commit: str, info: Any) -> Listing:
-    files = info.siblings or ()
-    if info.sha != commit:
+def _patience() -> float:
+    """Seconds to wait for an answer: HF_HUB_ETAG_TIMEOUT, or huggingface_hub's own choice."""
+    from huggingface_hub import constants
+
+    return float(constants.HF_HUB_ETAG_TIMEOUT)
+
+
+def _listing(address: Address, info: Any) -> Listing:
+    commit, files = info.sha, info.siblings or ()
+    asked = address.revision if _COMMIT.fullmatch(address.revision) else commit
+    if not isinstance(commit, str) or not _COMMIT.fullmatch(commit) or commit != asked:
         raise confused(address)
     if len(files) > MOST_FILES:
-        raise LimitExceeded(f"{address}: {len(files):,} files, the cap is {MOST_FILES:,}", "name one file of it")
+        raise LimitExceeded(f"{address}: {len(files):,} files, the cap is {MOST_FILES:,}", "use a smaller repository")
     sizes = {
         file.rfilename: file.size
         for file in files
@@ -135,13 +150,37 @@ def _listing(address: Address, commit: str, info: Any) -> Listing:
     return Listing(address, commit, dict(sorted(sizes.items())), len(files) - len(sizes), moved)
 
 
-def _cached(address: Address, commit: str, why: str) -> Listing:
+def _known(address: Address) -> str:
+    """The commit that the cache knows the revision by, ``""`` for none."""
+    import huggingface_hub as library
+
+    try:
+        with asking(address):
+            resolved = library.resolve_revision(
+                address.name, repo_type=address.kind, revision=address.revision or None, local_files_only=True
+            )
+    except AuditError:
+        return ""
+    commit = resolved.resolved
+    return commit if isinstance(commit, str) and _COMMIT.fullmatch(commit) else ""
+
+
+def _remember(listing: Listing) -> None:
+    """Let the cache know which commit the revision is, for times without a network."""
+    import huggingface_hub as library
+
+    address = listing.address
+    if _known(address) != listing.commit:
+        with suppress(AuditError), asking(address):  # only a later run would miss it
+            library.resolve_revision(address.name, repo_type=address.kind, revision=address.revision or None)
+
+
+def _cached(address: Address, why: str) -> Listing | None:
+    commit = _known(address)
     folder = _folder(address, commit)
-    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if commit and folder.is_dir() else []
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
-    if not sizes:
-        raise not_cached(address)
-    return Listing(address, commit, sizes, cached=why)
+    return Listing(address, commit, sizes, cached=why) if sizes else None
 
 
 def _folder(address: Address, commit: str) -> Path:
@@ -200,7 +239,7 @@ def _download(listing: Listing, names: Sequence[str], most: int, progress: Progr
         with asking(address, name):
             expected = listing.sizes[name]
             url = library.hf_hub_url(address.name, name, repo_type=address.kind, revision=listing.commit)
-            head = library.get_hf_file_metadata(url, timeout=PATIENCE)
+            head = library.get_hf_file_metadata(url, timeout=_patience())
             if head.commit_hash != listing.commit or not _TAG.fullmatch(head.etag or ""):
                 raise confused(address)
             if head.size not in (None, expected):

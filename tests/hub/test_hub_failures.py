@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,6 +215,14 @@ def test_without_a_token_private_and_missing_look_alike(hub: FakeHub, another: C
     refused(
         ran, "hub", "there is no model fails/private on the Hub, or it is private", "`hf auth login` or set HF_TOKEN"
     )
+
+
+def test_a_server_that_never_answers(hub: FakeHub, another: Callable[..., Machine]) -> None:
+    over = threading.Event()
+    hub.add("fails/silent", {"model.safetensors": WHOLE}, listing=lambda handler: over.wait(60) and hang_up(handler))
+    ran = another(HF_HUB_ETAG_TIMEOUT="1")("check", "fails/silent", "--data", "digits", "--no-output")
+    over.set()
+    refused(ran, "network", "fails/silent: no answer from http://127.0.0.1", "try again later")
 
 
 def test_no_connection(another: Callable[..., Machine]) -> None:

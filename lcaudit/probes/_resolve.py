@@ -62,12 +62,13 @@ def find(
         samples = datasets()[data].open(root, split)
         also = (f"{data} was taken as the data set's name; for the path of this name type ./{data}",)
         return samples, data, None, also if path.exists() else ()
+    what = "a path" if _exists(path) else "of the Hub"
+    unused = (f"--data-root has no effect: --data is {what}, not the name of a data set",) if root is not None else ()
     if not data or "\0" in data or not _exists(path):
         found = open_repository(data, split, columns, most, progress)
         if found is not None:
-            return found, "", Path(found.source), ()
+            return replace(found, notes=(*unused, *found.notes)), "", Path(found.source), ()
         raise ProbeUnavailable(f"{display_name(data) or 'an empty name'} is neither a data set nor a path", _accepted())
-    unused = ("--data-root has no effect: --data is a path, not the name of a data set",) if root is not None else ()
     if path.is_dir():
         _no_columns(columns, data)
         for name, dataset in datasets().items():

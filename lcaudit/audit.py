@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Literal
 
 from lcaudit import architectures, capture, checkpoints, fixes, probes, rules, spectra
+from lcaudit.core import hub
 from lcaudit.core.convention import convention_of
 from lcaudit.core.errors import UsageError
 from lcaudit.core.gate import FailOn, gate
@@ -33,6 +34,7 @@ def audit(
     arch: str | None = None,
     data_root: Path | None = None,
     split: str | None = None,
+    columns: Mapping[str, str] | None = None,
     samples: int | str | None = None,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
@@ -54,12 +56,15 @@ def audit(
     min_coverage: float = 0.0,
     suppress: Sequence[Suppression] = (),
     notices: Sequence[str] = (),
+    max_download: int | str = hub.MOST,
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> Report:
     """Audit a checkpoint: identify the network, measure every layer on the probe, judge, suggest fixes.
 
     Args:
-        model: a file or folder of weights. data: name of a data set, or a path (see ``lcaudit check --help``).
+        model: a file or folder of weights, or a repository of the Hub. data: name of a data set, a path, or a data
+            set of the Hub (see ``lcaudit check --help``).
+        columns: which columns of a table are the ``image`` and the ``label``, where their types do not say.
         samples: how many of the probe's samples; ``None`` for all, at most 5,000; ``auto`` for as many as it
             takes to decide every verdict, at most 5,000.
         fisher: ``expected``, labels drawn from the network's own predictive distribution, or ``empirical``,
@@ -72,9 +77,11 @@ def audit(
         layers: measure only layers with these names (``*`` and ``?`` as in file names); none for all.
         exact: cross-check λmax by Lanczos iteration on the Hessian or the Gauss–Newton matrix of single layers.
         exact_layers: which ones, by name; none for the head.
-        select, ignore: rule codes, prefixes or names, a string being one. progress: called with (stage, done, total).
+        select, ignore: rule codes, prefixes or names, a string being one.
         suppress: findings that shall not count; the report lists them. notices: sentences about the settings that
             the report shall repeat.
+        max_download: how much may be downloaded for the model, and for the data: bytes, or a size such as ``10GB``.
+        progress: called with (stage, done, total); a total of 0 marks a sentence by itself.
 
     Raises:
         AuditError: there is no verdict; the message says what was seen and what to do.
@@ -94,11 +101,11 @@ def audit(
     if exact_layers and not exact:
         raise UsageError("--exact-layer needs --exact hessian or --exact ggn")
     with clock("open"):
-        checkpoint = checkpoints.open_checkpoint(Path(model))
+        checkpoint = checkpoints.open_checkpoint(model, max_download=max_download, progress=progress)
         network = architectures.resolve(checkpoint, arch)
         probe = probes.open_probe(
             str(data), network, root=data_root, split=split, samples=samples, seed=seed, mean=mean, std=std,
-            task=task, ignore_index=ignore_index,
+            task=task, ignore_index=ignore_index, columns=columns or {}, max_download=max_download, progress=progress,
         )  # fmt: skip
     if exact:
         capture.check(network, probe, exact_layers, exact)
@@ -157,7 +164,7 @@ def audit(
 def _subject(model: Path) -> str:
     """The path below the working folder, as reviews of code name files; ``""`` for what lies elsewhere."""
     below = model.absolute()
-    return below.relative_to(Path.cwd()).as_posix() if below.is_relative_to(Path.cwd()) else ""
+    return below.relative_to(Path.cwd()).as_posix() if below.exists() and below.is_relative_to(Path.cwd()) else ""
 
 
 def _check_kinds(model: object, data: object, arch: object) -> None:

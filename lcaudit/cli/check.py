@@ -13,6 +13,7 @@ from lcaudit.cli._output import check_outputs, deliver, output_options, parse_ex
 from lcaudit.cli._progress import Progress
 from lcaudit.cli._settings import Configured, of_context, settings_options
 from lcaudit.cli._streams import show
+from lcaudit.core import hub
 from lcaudit.core.text import display_name
 
 
@@ -42,6 +43,18 @@ def _no_code(value: str) -> str:
     return "arch names a file whose code would run" if ":" in value or value.endswith(".py") else ""
 
 
+def _columns(ctx: click.Context, parameter: click.Parameter, value: str | None) -> dict[str, str]:
+    pairs = [part.partition("=") for part in (value or "").split(",") if part.strip()]
+    found = {use.strip(): name.strip() for use, _, name in pairs}
+    if len(found) != len(pairs) or not found.keys() <= {"image", "label"} or not all(found.values()):
+        raise click.BadParameter(f"{display_name(value)!r}: expected image=COLUMN, label=COLUMN, or both with a comma")
+    return found
+
+
+def _size(ctx: click.Context, parameter: click.Parameter, value: str) -> int:
+    return hub.size(value)
+
+
 class _NumberOr(click.ParamType[int | str]):
     """A whole number from ``least``, or one ``word``."""
 
@@ -68,11 +81,12 @@ class _NumberOr(click.ParamType[int | str]):
     examples=(
         "check model.safetensors --data cifar10",
         "check resnet20.th --data test.npz --samples 1000 --fail-on warning",
+        "check NAMESPACE/NAME@main --data hf:NAMESPACE/DATA:test --max-download 2GB",
         "check weights.pt --data images/ --arch network.py:make --mean 0.5 --std 0.25",
     ),
     verdict=True,
 )
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model")
 @option(
     "Probe",
     "--data",
@@ -81,8 +95,8 @@ class _NumberOr(click.ParamType[int | str]):
     envvar="LCAUDIT_PROBE",  # LCAUDIT_DATA is the folder of named data sets
     required=True,
     metavar="NAME|PATH",
-    help="What to run through the network: cifar10, digits, or the path of an .npz, .npy or .safetensors file "
-    "or of a folder of images. Labels are optional.",
+    help="What to run through the network: cifar10, digits; the path of an .npz, .npy, .safetensors or .parquet file "
+    "or of a folder of images; or a data set of the Hub, hf:NAMESPACE/NAME[:SPLIT]. Labels are optional.",
 )
 @option(
     "Probe",
@@ -93,6 +107,13 @@ class _NumberOr(click.ParamType[int | str]):
     help="Where to look for a named data set first.",
 )
 @option("Probe", "--split", discovered=True, metavar="NAME", help="Which split of a named data set.  [default: test]")
+@option(
+    "Probe",
+    "--columns",
+    metavar="image=A,label=B",
+    callback=_columns,
+    help="Which columns of a Parquet table are the images and the labels.  [default: found by type]",
+)
 @option(
     "Probe",
     "--samples",
@@ -125,6 +146,16 @@ class _NumberOr(click.ParamType[int | str]):
     metavar="FILE.py:FACTORY|FAMILY",
     help="Build the network with your own function (this runs that file's code), or name its family.  "
     "[default: recognised from the weights]",
+)
+@option(
+    "Hub",
+    "--max-download",
+    metavar="SIZE",
+    default=hub.MOST,
+    show_default=True,
+    callback=_size,
+    help="Refuse to download more than this for the model, or for the data: 500MB, 20GB. Token, cache and offline mode "
+    "are the Hub's own: HF_TOKEN, HF_HOME, HF_HUB_OFFLINE.",
 )
 @option(
     "Measurement",
@@ -293,10 +324,11 @@ class _NumberOr(click.ParamType[int | str]):
 @settings_options
 @click.pass_context
 def COMMAND(
-    ctx: click.Context, model: Path, data: str, output: Path, no_output: bool, form: str, exports: tuple[str, ...],
+    ctx: click.Context, model: str, data: str, output: Path, no_output: bool, form: str, exports: tuple[str, ...],
     color: str, quiet: int, verbose: int, show_settings: bool, **options: Any,
 ) -> int:  # fmt: skip
-    """Audit the checkpoint MODEL (a file or a folder) on a probe set."""
+    """Audit the checkpoint MODEL on a probe set: a file, a folder, or a repository of the Hugging Face Hub,
+    NAMESPACE/NAME[@REVISION]. A path that exists always wins."""
     settings = of_context(ctx)
     if show_settings:
         show(settings.table(ctx))
@@ -309,12 +341,12 @@ def COMMAND(
 
 
 def run(
-    model: Path, data: str, files: list[tuple[str, Path]], form: str, color: str, quiet: int, verbose: int,
+    model: str | Path, data: str, files: list[tuple[str, Path]], form: str, color: str, quiet: int, verbose: int,
     options: dict[str, Any],
 ) -> int:  # fmt: skip
     """Audit, deliver, return the exit code."""
     factory = str(options.get("arch") or "").rpartition(":")[0]
-    check_outputs(files, [model, Path(data), *([Path(factory)] if factory else [])])
+    check_outputs(files, [Path(model), Path(data), *([Path(factory)] if factory else [])])
     progress = Progress(quiet=bool(quiet))
     progress.start()
     try:

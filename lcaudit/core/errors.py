@@ -7,6 +7,9 @@
     ├── LimitExceeded         within the format, beyond a cap       kind "limit"
     ├── UnknownArchitecture   no network fits the tensors           kind "unknown-architecture"
     ├── AmbiguousArchitecture more than one network fits            kind "ambiguous-architecture"
+    ├── HubUnavailable        the Hub will not give it              kind "hub"
+    │   └── RevisionMissing   there is no such branch, tag or commit
+    ├── HubUnreachable        the Hub cannot give it now            kind "network"
     ├── ProbeUnavailable      no data, or data that cannot be used  kind "probe"
     └── EnvironmentFailure    disk, memory, a missing package       kind "environment"
 
@@ -60,6 +63,22 @@ class AmbiguousArchitecture(AuditError):
     """Several networks that compute different functions have exactly these tensors."""
 
     kind = "ambiguous-architecture"
+
+
+class HubUnavailable(AuditError):
+    """The Hub does not have it, or not for this user: trying again does not help."""
+
+    kind = "hub"
+
+
+class RevisionMissing(HubUnavailable):
+    """The repository has no such branch, tag or commit."""
+
+
+class HubUnreachable(AuditError):
+    """No connection, too many requests, a fault of the server: trying again may help."""
+
+    kind = "network"
 
 
 class ProbeUnavailable(AuditError):

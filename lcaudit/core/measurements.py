@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lcaudit.core import trust
+from lcaudit.core.hub_address import HubRecord
 from lcaudit.core.quantity import Quantity
 
 #: The percentiles at which condition numbers are reported, as keys of ``FactorSpectrum.condition_number``.
@@ -40,11 +41,11 @@ class CheckpointRecord:
     """The file as a file: nothing here depends on the numbers inside.
 
     Attributes:
-        name: base name of the file or folder.
+        name: base name of the file or folder, or name of the repository.
         container: ``safetensors``, ``safetensors-sharded``, ``torch-zip`` or ``torch-legacy``.
         sha256: of the one file, or of the sorted lines ``sha256  name`` of several.
         unwrapped: nestings and prefixes that were undone, in order, in words.
-        recorded: accuracy that the checkpoint records, if any.
+        recorded: accuracy that the checkpoint records, if any. hub: the repository it came from, if any.
     """
 
     name: str
@@ -53,6 +54,7 @@ class CheckpointRecord:
     files: tuple[FileRecord, ...]
     unwrapped: tuple[str, ...] = ()
     recorded: RecordedAccuracy | None = None
+    hub: HubRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +110,14 @@ class ProbeRecord:
     Attributes:
         dataset: name of the data set, e.g. ``cifar10``, or the file's base name.
         split: ``test``, ``train``, … or ``unknown``.
-        source: base name of the file or folder that was read.
+        source: base name of the file or folder that was read, or name of the repository.
         sha256: of the content (pixels and labels in order), independent of the container.
         available, samples: how many there are, how many were used.
         indices: the chosen ones in order of use, e.g. ``"0-9,12"``; ``seed`` chose them.
         labelled: whether labels were given.
         classes: names or numbers of the classes, empty if unknown.
         shape: of one sample as fed to the network.
-        preprocessing: what was done to each sample, in order, in words.
+        preprocessing: what was done to each sample, in order, in words. hub: the repository it came from, if any.
     """
 
     dataset: str
@@ -131,6 +133,7 @@ class ProbeRecord:
     shape: tuple[int, ...]
     normalisation: Normalisation
     preprocessing: tuple[str, ...] = ()
+    hub: HubRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)

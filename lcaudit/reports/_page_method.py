@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lcaudit.core import figures as numbers
+from lcaudit.core.hub_address import HubRecord
 from lcaudit.core.measurements import BatchNormReplay
 from lcaudit.core.outcomes import Report
 from lcaudit.core.text import count
@@ -26,6 +27,7 @@ def method(report: Report) -> Mapping[str, Any]:
         "environment": _pairs(measured.environment),
         "checkpoint": (
             ("Container", checkpoint.container),
+            *_repository(checkpoint.hub),
             ("Unwrapped", "; ".join(checkpoint.unwrapped) or "nothing"),
             ("Tensors", numbers.grouped(measured.tensors)),
             ("Recorded accuracy", _recorded(report)),
@@ -45,6 +47,7 @@ def method(report: Report) -> Mapping[str, Any]:
             ("Data set", f"{probe.dataset}/{probe.split}, from {probe.source}"),
             ("Samples", f"{numbers.grouped(probe.samples)} of {numbers.grouped(probe.available)}, seed {probe.seed}"),
             ("Indices", _shortened(probe.indices)),
+            *_repository(probe.hub),
             ("SHA-256 of the content", probe.sha256),
             ("Labels", f"{count(len(probe.classes), 'class', 'classes')}" if probe.labelled else "none"),
             ("Shape of a sample", " × ".join(map(str, probe.shape))),
@@ -78,6 +81,11 @@ def method(report: Report) -> Mapping[str, Any]:
 def _pairs(record: Any) -> tuple[tuple[str, str], ...]:
     """Fields of a flat record, in order, as words."""
     return tuple((field.replace("_", " "), str(getattr(record, field))) for field in record.__slots__)
+
+
+def _repository(hub: HubRecord | None) -> tuple[tuple[str, str], ...]:
+    """Where on the Hub it came from, if it did."""
+    return (("Repository", hub.words()),) if hub else ()
 
 
 def _recorded(report: Report) -> str:

@@ -66,6 +66,8 @@ def _header(report: Report, style: Style) -> Iterator[str]:
         ],
         style,
     )
+    if measured.checkpoint.hub:
+        yield from wrapped(prose(f"Hub: {measured.checkpoint.hub.words(12)}"), style.width, "       ")
     if measured.checkpoint.unwrapped:
         yield from wrapped(prose("; ".join(measured.checkpoint.unwrapped)), style.width, "       ")
     source = f"{clip(probe.dataset, 30)}/{clip(probe.split, 20)}"
@@ -73,6 +75,8 @@ def _header(report: Report, style: Style) -> Iterator[str]:
     whole = probe.normalisation.source
     normalisation = f"normalisation: {clip(whole if len(whole) <= _SHORT else whole.partition(';')[0], 84)}"
     yield from _flow([f"probe  {source}, {used}", *_fit(report), normalisation], style)
+    if probe.hub:
+        yield from wrapped(prose(f"Hub: {probe.hub.words(12)}"), style.width, "       ")
     notes = list(measured.notes)
     if style.verbosity > 0:
         seen = [f"{step.step}: {step.says}" for step in network.evidence]

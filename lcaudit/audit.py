@@ -18,7 +18,7 @@ from lcaudit.core.convention import convention_of
 from lcaudit.core.errors import UsageError
 from lcaudit.core.gate import FailOn, gate
 from lcaudit.core.looks import until_decided
-from lcaudit.core.machine import DTYPES, choose_device, environment
+from lcaudit.core.machine import DTYPES, choose_device, environment, memory_allowance
 from lcaudit.core.measurements import ExactCurvature, LayerSpectra, Measurements, Settings
 from lcaudit.core.outcomes import Report, Rule, Run
 from lcaudit.core.types import Moments, Settled
@@ -46,6 +46,7 @@ def audit(
     ignore_index: int = -100,
     convention: str = "kfac",
     layers: str | Sequence[str] = (),
+    max_memory: int | None = None,
     exact: Literal["hessian", "ggn"] | None = None,
     exact_layers: str | Sequence[str] = (),
     select: str | Sequence[str] = (),
@@ -67,6 +68,8 @@ def audit(
             speak for. ignore_index: class index of positions that do not count.
         convention: ``kfac``, or ``huang2020`` for that paper's authors' own, in which few rules have limits.
         layers: measure only layers with these names (``*`` and ``?`` as in file names); none for all.
+        max_memory: bytes for the layers' moments; ``None`` for at most half of what is free. Wide layers that do
+            not fit are measured in another form, which their figures say.
         exact: cross-check λmax by Lanczos iteration on the Hessian or the Gauss–Newton matrix of single layers.
         exact_layers: which ones, by name; none for the head.
         select, ignore: rule codes, prefixes or names, a string being one. progress: called with (stage, done, total).
@@ -85,6 +88,7 @@ def audit(
     whose = capture.fisher_of(fisher, mc_samples, convention)
     chosen, started, clock = rules.select(select, ignore), datetime.now(UTC), _Clock()
     on = choose_device(device, dtype)
+    max_memory = memory_allowance(max_memory, on)
     if exact_layers and not exact:
         raise UsageError("--exact-layer needs --exact hessian or --exact ggn")
     with clock("open"):
@@ -103,7 +107,7 @@ def audit(
             moments = capture.measure(
                 network, probe, device=on, dtype=DTYPES[dtype], batch_size=batch_size, seed=seed,
                 task=task, ignore_index=ignore_index, fisher=whose, convention=convention, layers=layers,
-                progress=lambda done, total: progress("measuring samples", done, total),
+                max_memory=max_memory, progress=lambda done, total: progress("measuring samples", done, total),
             )  # fmt: skip
     if exact and moments:
         with clock("exact"):
@@ -138,6 +142,7 @@ def audit(
             ignore_index=ignore_index,
             convention=convention,
             layers=tuple(layers),
+            max_memory=max_memory,
         ),
         environment=environment(on),
         tensors=len(checkpoint.tensors),

@@ -11,6 +11,7 @@ import click
 from lcaudit.cli._help import Command, option
 from lcaudit.cli._output import check_outputs, deliver, output_options, parse_exports
 from lcaudit.cli._progress import Progress
+from lcaudit.core import memory
 from lcaudit.core.text import display_name
 
 
@@ -29,6 +30,16 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: float) -> floa
     if math.isnan(value):  # lies in every range, and below which nothing is
         raise click.BadParameter("nan: expected a number from 0 to 1")
     return value
+
+
+class _Memory(click.ParamType[int]):
+    """An amount of memory."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Bytes."""
+        return value if isinstance(value, int) else memory.parse(value)
 
 
 def _codes(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -183,6 +194,14 @@ class _NumberOr(click.ParamType[int | str]):
     show_default=True,
     help="huang2020 measures as that paper's authors do: given labels, batch statistics, channels instead of patches. "
     "Rules whose limits do not hold there are skipped.",
+)
+@option(
+    "Measurement",
+    "--max-memory",
+    metavar="SIZE",
+    type=_Memory(),
+    help="Memory for the layers' moments, e.g. 8GB. Layers that would take more are measured in a form that takes less, "
+    "and say so.  [default: at most half of what is free]",
 )
 @option(
     "Measurement",

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 from lcaudit import architectures, capture, checkpoints, fixes, probes, rules, spectra
 from lcaudit.core.convention import convention_of
@@ -21,7 +21,8 @@ from lcaudit.core.looks import until_decided
 from lcaudit.core.machine import DTYPES, choose_device, environment, memory_allowance
 from lcaudit.core.measurements import ExactCurvature, LayerSpectra, Measurements, Settings
 from lcaudit.core.outcomes import Report, Rule, Run
-from lcaudit.core.types import Moments, Settled
+from lcaudit.core.plan import Plan
+from lcaudit.core.types import Checkpoint, Moments, Network, Probe, Settled
 
 SCHEMA_VERSION = "1.0"
 
@@ -92,11 +93,9 @@ def audit(
     if exact_layers and not exact:
         raise UsageError("--exact-layer needs --exact hessian or --exact ggn")
     with clock("open"):
-        checkpoint = checkpoints.open_checkpoint(Path(model))
-        network = architectures.resolve(checkpoint, arch)
-        probe = probes.open_probe(
-            str(data), network, root=data_root, split=split, samples=samples, seed=seed, mean=mean, std=std,
-            task=task, ignore_index=ignore_index,
+        checkpoint, network, probe = _open(
+            model, data, arch, root=data_root, split=split, samples=samples, seed=seed, mean=mean, std=std, task=task,
+            ignore_index=ignore_index,
         )  # fmt: skip
     if exact:
         capture.check(network, probe, exact_layers, exact)
@@ -150,6 +149,71 @@ def audit(
     )
     run = Run(started.isoformat(timespec="seconds"), clock.seconds)
     return judge(measured, chosen, run=run, fail_on=fail_on, min_coverage=min_coverage)
+
+
+def dry_run(
+    model: str | Path,
+    data: str | Path,
+    *,
+    arch: str | None = None,
+    data_root: Path | None = None,
+    split: str | None = None,
+    samples: int | str | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    batch_size: int = 50,
+    seed: int = 0,
+    dtype: str = "float32",
+    device: str = "auto",
+    fisher: str | None = None,
+    mc_samples: int | str = 1,
+    task: str = "auto",
+    ignore_index: int = -100,
+    convention: str = "kfac",
+    layers: str | Sequence[str] = (),
+    max_memory: int | None = None,
+) -> Plan:
+    """What :func:`audit` would measure, in which form, and what time and memory each stage would take.
+
+    Arguments as for :func:`audit`, which ``samples="auto"`` may call on fewer samples than are planned for here. A
+    cross-check (``exact``) is not counted.
+
+    Raises:
+        AuditError: what would stop the audit before it measures.
+
+    Cost: reading the checkpoint and the probe, two forward passes and one backward pass over one batch.
+    """
+    _check_kinds(model, data, arch)
+    whose = capture.fisher_of(fisher, mc_samples, convention)
+    on = choose_device(device, dtype)
+    max_memory = memory_allowance(max_memory, on)
+    _, network, probe = _open(
+        model, data, arch, root=data_root, split=split, samples=None if samples == "auto" else samples, seed=seed,
+        mean=mean, std=std, task=task, ignore_index=ignore_index,
+    )  # fmt: skip
+    planned, stages = capture.plan_run(
+        network, probe, device=on, dtype=DTYPES[dtype], batch_size=batch_size, task=task, ignore_index=ignore_index,
+        fisher=whose, convention=convention, layers=_several(layers), max_memory=max_memory,
+    )  # fmt: skip
+    return Plan(
+        model=Path(model).name,
+        network=network.record.title,
+        probe=f"{probe.record.dataset}/{probe.record.split}",
+        samples=probe.record.samples,
+        batch_size=batch_size,
+        device=environment(on).device,
+        max_memory=max_memory,
+        layers=planned,
+        stages=stages,
+        calibration=capture.CALIBRATION,
+    )
+
+
+def _open(model: str | Path, data: str | Path, arch: str | None, **choices: Any) -> tuple[Checkpoint, Network, Probe]:
+    """The checkpoint, its network, and the probe as :func:`lcaudit.probes.open_probe` gives it for ``choices``."""
+    checkpoint = checkpoints.open_checkpoint(Path(model))
+    network = architectures.resolve(checkpoint, arch)
+    return checkpoint, network, probes.open_probe(str(data), network, **choices)
 
 
 def _check_kinds(model: object, data: object, arch: object) -> None:

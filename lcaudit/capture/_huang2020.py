@@ -31,7 +31,7 @@ def channels_only(handler: Handler) -> Handler:
     """The same kind of layer; for a convolution with channels in the place of patches."""
     if not any(issubclass(module, _ConvNd) for module in handler.modules):
         return handler
-    return replace(handler, shape=_shape, accumulator=_accumulator, gradient_rows=_gradient_rows)
+    return replace(handler, shape=_shape, accumulator=_accumulator, gradient_rows=_gradient_rows, operations=None)
 
 
 def _shape(call: Call) -> Shape:

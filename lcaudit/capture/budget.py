@@ -57,7 +57,8 @@ class Form:
         if self.kind == "rows":
             assert self.rows is not None, "kept only where they can be counted"
             return squares + self.rows * (self.pairs * self.side * self.dtype.itemsize + 8)
-        return squares + 8 * self.side * (min(self.span, self.side) + TESTS) * (1 + self.pairs)
+        vectors = min(self.span, self.side) + TESTS
+        return squares + 8 * self.side * (vectors * (1 + self.pairs) + self.pairs)
 
     def store(self, device: torch.device) -> Store | None:
         """An empty one; ``None`` for sums, which the layer's kind makes itself."""
@@ -94,7 +95,11 @@ class Form:
                 f"{self.name}: a sketch of {min(self.span, self.side)} dimensions, {' and '.join(told)} {allowed}; "
                 "figures are bounds for this very probe"
             )
-        return f"{self.name}: {self.groups} groups of samples in place of {usual}, {allowed}" if self.groups < usual else ""
+        return (
+            f"{self.name}: {self.groups} groups of samples in place of {usual}, {allowed}"
+            if self.groups < usual
+            else ""
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +149,7 @@ def plan_forms(
     return wanted | fit({key: wanted[key] for key, one in found.items() if not one.refused}, most)
 
 
-def usual(
-    found: Found, looked: int, *, samples: int, groups: int, passes: int | None, dtype: torch.dtype
-) -> Forms:
+def usual(found: Found, looked: int, *, samples: int, groups: int, passes: int | None, dtype: torch.dtype) -> Forms:
     """The forms that a layer takes where memory does not matter.
 
     Args:

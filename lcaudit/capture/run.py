@@ -28,8 +28,8 @@ from lcaudit.capture._survey import survey
 from lcaudit.capture._target import Held, Target
 from lcaudit.capture._watch import Use, Watch
 from lcaudit.capture._weights import Block, Weights
-from lcaudit.capture.budget import Forms, plan_forms
 from lcaudit.capture.batch_norm import Replay
+from lcaudit.capture.budget import Forms, plan_forms
 from lcaudit.capture.coverage import not_audited
 from lcaudit.capture.fisher_block import sample_grams
 from lcaudit.capture.handlers._base import Call, Handler
@@ -136,7 +136,7 @@ class _Run:
         self.survey = survey(module, self.weights, self.inputs(0, few), adapt)
         self.unrecorded = self.survey.unrecorded
         choose(self.survey.found.values(), layers)
-        self.layers = layer_sums(self.survey, self._forms(max_memory), self.sums_on)
+        self.layers = self._sums(max_memory)
         self.late: set[int] = set()
         self.watch = Watch(self.weights, self._see, adapt=adapt)
         self.replays: dict[str, tuple[int, Replay]] = {}
@@ -149,6 +149,10 @@ class _Run:
         #: the layer that gives the outputs; the same where its Σ_g is taken in closed form
         self.head: LayerSums | None = None
         self.closed: LayerSums | None = None
+
+    def _sums(self, max_memory: int) -> dict[Any, LayerSums]:
+        """What the layers' moments are summed in."""
+        return layer_sums(self.survey, self._forms(max_memory), self.sums_on)
 
     def _forms(self, max_memory: int) -> dict[Any, Forms]:
         """How each layer's moments are kept."""
@@ -230,7 +234,23 @@ class _Run:
         inputs = self.inputs(start, stop)
         self.group, self.depth, self.last, self.head, self.closed = group, 0, None, None, None
         with self.watch:
-            outputs = forward(self.module, inputs)
+            outputs = self.outputs(inputs)
+        for layer in self.layers.values():
+            layer.close_pass(len(inputs))
+        held = self.target.batch(outputs.detach(), start, stop, self.mask)
+        self._see_head(outputs, held)
+        if outputs.requires_grad:
+            self._backward(outputs, held)
+        # hooks hold this run, and it would hold their graph: a cycle that no garbage collector sees
+        self.last, self.graph = None, Graph(self.unrecorded)
+
+    def outputs(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Of the network.
+
+        Raises:
+            UnknownArchitecture: it does not return one tensor, samples first.
+        """
+        outputs = forward(self.module, inputs)
         if not isinstance(outputs, torch.Tensor) or outputs.shape[:1] != inputs.shape[:1]:
             seen = (
                 f"a tensor {list(outputs.shape)}"
@@ -241,14 +261,7 @@ class _Run:
                 f"the network returned {seen}, expected one tensor of outputs, [batch, …]",
                 "wrap the network in the factory of --arch file.py:factory, so that forward returns that tensor alone",
             )
-        for layer in self.layers.values():
-            layer.close_pass(len(inputs))
-        held = self.target.batch(outputs.detach(), start, stop, self.mask)
-        self._see_head(outputs, held)
-        if outputs.requires_grad:
-            self._backward(outputs, held)
-        # hooks hold this run, and it would hold their graph: a cycle that no garbage collector sees
-        self.last, self.graph = None, Graph(self.unrecorded)
+        return outputs
 
     def _see_head(self, outputs: torch.Tensor, held: Held) -> None:
         """The layer that gives the outputs, and its Σ_g in closed form where its channels are the classes."""

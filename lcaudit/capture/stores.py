@@ -35,9 +35,7 @@ class Store(Protocol):
 class RowStore:
     """Keeps the rows. Rows beyond those announced are left out: the layer is refused for them."""
 
-    def __init__(
-        self, groups: int, pairs: int, side: int, rows: int, dtype: torch.dtype, device: torch.device
-    ) -> None:
+    def __init__(self, groups: int, pairs: int, side: int, rows: int, dtype: torch.dtype, device: torch.device) -> None:
         """Room for ``rows`` rows of ``side`` entries in each of ``pairs`` blocks."""
         self.rows = torch.empty(pairs, rows, side, dtype=dtype, device=device)
         self.group = torch.zeros(rows, dtype=torch.int64)
@@ -81,6 +79,7 @@ class SketchStore:
         self.test = drawn.to(device)
         self.image = torch.zeros(pairs, side, self.span + TESTS, dtype=torch.float64, device=device)
         self.squares = torch.zeros(groups, pairs, side, dtype=torch.float64, device=device)
+        self.above = torch.zeros(pairs, side, dtype=torch.float64, device=device)
         self.rows, self.bounded = 0, True
 
     def add(self, rows: torch.Tensor, group: int) -> None:
@@ -96,13 +95,15 @@ class SketchStore:
         pairs, side = self.squares.shape[1:]
         own = diagonal.unflatten(0, (pairs, side)).to(self.squares)
         some = rows.T.unflatten(0, (pairs, side)).to(self.image)
-        self.image += (own + some.square().sum(2)).unsqueeze(2) * self.test - some @ (some.transpose(1, 2) @ self.test)
+        above = own + some.square().sum(2)
+        self.image += above.unsqueeze(2) * self.test - some @ (some.transpose(1, 2) @ self.test)
+        self.above += above
         self.squares[group] += own
         self.bounded = False
 
     def settle(self) -> Sketch:
         """The sketch."""
-        return Sketch(self.test, self.image, self.squares, self.span, self.rows if self.bounded else 0)
+        return Sketch(self.test, self.image, self.squares, self.above, self.span, self.rows if self.bounded else 0)
 
 
 def on_cpu(second: SecondMoments) -> SecondMoments:
@@ -110,7 +111,8 @@ def on_cpu(second: SecondMoments) -> SecondMoments:
     if isinstance(second, KeptRows):
         return replace(second, rows=second.rows.cpu(), squares=second.squares.cpu())
     if isinstance(second, Sketch):
-        return replace(second, test=second.test.cpu(), image=second.image.cpu(), squares=second.squares.cpu())
+        names = ("test", "image", "squares", "above")
+        return replace(second, **{name: getattr(second, name).cpu() for name in names})
     return second.cpu()
 
 

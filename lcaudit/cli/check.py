@@ -200,7 +200,7 @@ class _NumberOr(click.ParamType[int | str]):
     "--max-memory",
     metavar="SIZE",
     type=_Memory(),
-    help="Memory for the layers' moments, e.g. 8GB. Layers that would take more are measured in a form that takes less, "
+    help="Memory for the layers' moments, e.g. 8GB. Layers that would take more are measured in a form that takes less "
     "and say so.  [default: at most half of what is free]",
 )
 @option(
@@ -264,13 +264,23 @@ class _NumberOr(click.ParamType[int | str]):
     help="Folder for report.html and report.json.",
 )
 @option("Output", "--no-output", is_flag=True, help="Write no report folder.")
+@option(
+    "Output",
+    "--dry-run",
+    is_flag=True,
+    help="Say what would be measured, in which form, in what time and memory; measure nothing, write nothing.",
+)
 @output_options
 def COMMAND(
-    model: Path, data: str, output: Path, no_output: bool, form: str, exports: tuple[str, ...], color: str,
-    quiet: int, verbose: int, **options: Any,
+    model: Path, data: str, output: Path, no_output: bool, dry_run: bool, form: str, exports: tuple[str, ...],
+    color: str, quiet: int, verbose: int, **options: Any,
 ) -> int:  # fmt: skip
     """Audit the checkpoint MODEL (a file or a folder) on a probe set."""
     files = parse_exports(exports)
+    if dry_run:
+        from lcaudit.cli._dry_run import dry_run as rehearse
+
+        return rehearse(model, data, form, quiet, options)
     if not no_output:
         files = [("html", output / "report.html"), ("json", output / "report.json"), *files]
     return run(model, data, files, form, color, quiet, verbose, options)

@@ -25,7 +25,8 @@ class Quantity:
         value: best estimate; where ``method`` removes a known bias, after removing it. May be non-finite.
         unit: unit; ``"1"`` for a pure number, ``"share"`` for a part of 1 (shown in percent), ``"×"`` for a ratio.
         low, high: ends of the interval, or ``None`` where no interval was computed.
-        level: coverage that the interval aims at; 1 for bounds that are sure, on the figure of this very probe. scale: on which its length grows with the level; ``share``
+        level: coverage that the interval aims at; 1 for sure bounds on this probe's own figure.
+        scale: on which its length grows with the level; ``share``
             for Wilson's interval.
         degrees: degrees of freedom behind its length (Student's t), 0 for a normal interval.
         method: how estimate and interval were made, in a few words; ``"exact"`` for a fact.

@@ -131,18 +131,20 @@ class Sketch:
         test: float64 [d, l + t]; the first ``span`` = l are orthonormal, the rest independent standard Gaussian.
         image: float64 [K, d, l + t], Σ x xᵀ · test over all samples.
         squares: float64 [G, K, d], diagonal of Σ x xᵀ. rows: how many x; 0 where they bound no rank.
+        above: float64 [K, d], a diagonal matrix that is nowhere below Σ x xᵀ; zero where none is known.
     """
 
     test: torch.Tensor
     image: torch.Tensor
     squares: torch.Tensor
+    above: torch.Tensor
     span: int
     rows: int
 
     @property
     def nbytes(self) -> int:
         """Memory of the tensors."""
-        return self.test.nbytes + self.image.nbytes + self.squares.nbytes
+        return self.test.nbytes + self.image.nbytes + self.squares.nbytes + self.above.nbytes
 
 
 #: Sums Σ x xᵀ [G, K, d, d] apart for each group of samples, or what stands for them.

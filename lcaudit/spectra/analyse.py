@@ -76,9 +76,7 @@ def _product(
         if judged or products <= MOST_PRODUCTS:
             of_products, values = treated_products(left, right)
             return of_eigenvalues(values, dimension, 0, estimates(of_products, n=n, enough=judged)), of_products
-    found = product_summary(
-        bounds_of(left, layer.groups), bounds_of(right, layer.groups), dimension=dimension, n=n
-    )
+    found = product_summary(bounds_of(left, layer.groups), bounds_of(right, layer.groups), dimension=dimension, n=n)
     logs = np.full(FIGURES, np.nan)
     if found.largest.value > 0:
         logs[LARGEST] = math.log(found.largest.value)
@@ -90,7 +88,5 @@ def _scaled(fisher: FactorSpectrum, of_products: Treated, weight_norm: float, n:
     if not weight_norm > 0:
         return exact(0.0, "nat")
     if len(of_products.left_out):
-        return replace(
-            estimates(of_products[[LARGEST]] + 2 * math.log(weight_norm), n=n, enough=judged)[0], unit="nat"
-        )
+        return replace(estimates(of_products[[LARGEST]] + 2 * math.log(weight_norm), n=n, enough=judged)[0], unit="nat")
     return fisher_block.scaled(replace(fisher.largest, unit="nat"), weight_norm)

@@ -166,10 +166,10 @@ def product_summary(left: Bounds, right: Bounds, *, dimension: int, n: int) -> F
     above = below if exact else _ordered(lower, last)
     places = np.unique(np.geomspace(1, max(1, ranks[0]), _PRODUCT_POINTS).round().astype(int)) - 1
     curve = _ordered(lower, places) if ranks[0] else []
-    kappas = {
-        p: between(max(1.0, largest[0] / big) if big > 0 else math.nan, largest[1] / small if small > 0 else math.inf, how, n)
-        for p, big, small in zip(PERCENTILES, below, above, strict=True)
-    }  # fmt: skip
+    kappas = {}
+    for p, big, small in zip(PERCENTILES, below, above, strict=True):
+        low, high = _over(1.0, small, big)
+        kappas[p] = between(max(1.0, largest[0] * low) if big > 0 else math.nan, largest[1] * high, how, n)
     entropies = _product_entropies(left, right, trace) if exact else (min(1.0, trace), math.inf)
     return FactorSpectrum(
         dimension=dimension,

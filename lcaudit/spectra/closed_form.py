@@ -22,11 +22,11 @@ from lcaudit.spectra.bounds import Bounds, eigenvalue_at_most
 from lcaudit.spectra.eigenvalues import floor_of, percentile_index
 
 #: Floating-point operations that counting may take in all, for one layer.
-MOST_WORK = 4e11
+MOST_WORK = 2e11
 #: Steps of Lanczos iteration.
 STEPS = 40
 #: Relative width at which bounds are left alone.
-_NARROW = 1e-7
+_NARROW = 1e-6
 #: Columns of the probabilities turned into float64 at once.
 _COLUMNS = 2048
 _HOW = "Weyl's inequalities, Lanczos iteration and counts of eigenvalues"

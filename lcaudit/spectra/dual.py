@@ -44,7 +44,9 @@ class DualWhole:
             values = self.moment.values(k, self.change, self.change == "batch_norm")
             live = int(np.count_nonzero(diagonal))
             count = min(live, self.moment.rows, len(values))
-            threshold = max(len(diagonal), self.moment.rows) * (float(np.finfo(np.float32).eps) if self.moment.float32 else EPS)
+            threshold = max(len(diagonal), self.moment.rows) * (
+                float(np.finfo(np.float32).eps) if self.moment.float32 else EPS
+            )
             if count and values[count - 1] <= threshold * diagonal.max():
                 # batch norm scales entries, which makes no difference where all of them are scaled to size one
                 change = "centring" if self.change == "batch_norm" else self.change
@@ -127,7 +129,9 @@ class DualMoment:
 
     def _scale(self, k: int, normed: bool | None) -> np.ndarray:
         if normed is None:
-            return np.divide(1.0, np.sqrt(self.squares[k]), out=np.zeros_like(self.squares[k]), where=self.squares[k] > 0)
+            return np.divide(
+                1.0, np.sqrt(self.squares[k]), out=np.zeros_like(self.squares[k]), where=self.squares[k] > 0
+            )
         if not normed:
             return np.ones(self.kept.shape[2])
         assert self.moment, "asked of an input"

@@ -3,9 +3,10 @@
 For A ⪰ 0 with Y = A T the Nyström approximation Â = Y (Tᵀ Y)⁺ Yᵀ never exceeds A: λ_k(Â) ≤ λ_k(A) for every k,
 whatever T (Tropp, Yurtsever, Udell and Cevher 2017). With tr A known from the diagonal, what is missing,
 E = A − Â ⪰ 0, has the known trace τ, so that λ_k(A) ≤ λ_k(Â) + ‖E‖ with ‖E‖ ≤ τ, and no λ_k can be so large that the
-first k exceed tr A. A much smaller bound on ‖E‖ comes from vectors ω that took no part in Â: ‖E ω‖² is at least
-‖E‖² times the square of a standard normal number, so Σ ‖E ω_i‖² over t of them is below ‖E‖² q with probability
-10⁻⁶ at most, q being that quantile of χ²_t.
+first k exceed tr A. No entry of the diagonal exceeds λ_1, and where A is a diagonal matrix less another one, its
+λ_k stays below that diagonal's k-th entry. A much smaller bound on ‖E‖ comes from vectors ω that took no part in Â:
+‖E ω‖² is at least ‖E‖² times the square of a standard normal number, so Σ ‖E ω_i‖² over t of them is below ‖E‖² q
+with probability 10⁻⁶ at most, q being that quantile of χ²_t.
 
 What a changed input's sketch would be follows from the same numbers: subtracting means takes a known matrix
 of low rank away, and scaling entries by S turns (A, T) into (S A S, S⁻¹ T).
@@ -53,6 +54,10 @@ def sketch_bounds(
         size = math.sqrt(float(np.square(missed).sum()) / quantile(missed.shape[1], FAILURE)) * stretch
         rest = min(max(0.0, trace - float(values.sum())), size)
         high = np.minimum(low + rest, eigenvalue_at_most(low, trace))
+        above = np.sort(np.asarray(sketch.above[k]))[::-1] / divisor
+        if change == "input" and above[0] > 0:
+            high = np.minimum(high, above)
+        low[0] = max(low[0], float(diagonal.max()))
         live = int(np.count_nonzero(diagonal))
         high[min(live, live if limit is None else limit) :] = 0
         lower.append(np.minimum(low, high))

@@ -93,6 +93,8 @@ class Handler:
         sample_rows: call, output-like tensor → the rows of each sample, inputs [b, groups, d, rows] and
             gradients [b, groups, o, rows], so that Σ g xᵀ over them is that sample's weight gradient;
             ``None`` where single samples' gradients are not formed.
+        operations: call, sample groups → about how many operations one sample's share of Σ x xᵀ takes, where
+            that is not a plain product's.
     """
 
     functions: tuple[Callable[..., torch.Tensor], ...]
@@ -111,6 +113,7 @@ class Handler:
     undress: Callable[[Any, torch.Tensor, Call], Call] = _as_called
     run: Callable[[Any, Call, tuple[Any, ...], Mapping[str, Any]], torch.Tensor] = _plain
     sample_rows: Callable[[Call, torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None = None
+    operations: Callable[[Call, int], int | None] | None = None
 
 
 def arguments(names: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -209,6 +209,13 @@ class _Sums:
         )
 
 
+def _operations(call: Call, groups: int) -> int | None:
+    if not _correlated(call, groups):
+        return None
+    window = call.options
+    return patch_moments.operations(window.kernel, window.dilation, window.groups, tuple(call.inputs.shape[1:]))
+
+
 def _gradient_rows(call: Call, gradient: torch.Tensor) -> Iterator[torch.Tensor]:
     grouped = gradient.unflatten(1, (call.options.groups, -1)).flatten(3)  # [b, K, o, positions]
     yield grouped.permute(1, 2, 0, 3).flatten(2)
@@ -236,4 +243,5 @@ def handler(function: Callable[..., torch.Tensor], module: type[torch.nn.Module]
         maskable=False,
         undress=_undress,
         sample_rows=_sample_rows,
+        operations=_operations,
     )

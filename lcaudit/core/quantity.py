@@ -26,8 +26,7 @@ class Quantity:
         unit: unit; ``"1"`` for a pure number, ``"share"`` for a part of 1 (shown in percent), ``"×"`` for a ratio.
         low, high: ends of the interval, or ``None`` where no interval was computed.
         level: coverage that the interval aims at; 1 for sure bounds on this probe's own figure.
-        scale: on which its length grows with the level; ``share``
-            for Wilson's interval.
+        scale: on which its length grows with the level; ``share`` for Wilson's interval.
         degrees: degrees of freedom behind its length (Student's t), 0 for a normal interval.
         method: how estimate and interval were made, in a few words; ``"exact"`` for a fact.
         n: independent samples behind it (0 for a fact about the weights).

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 from lcaudit import architectures, capture, checkpoints, fixes, probes, rules, spectra
 from lcaudit.core import hub
@@ -19,10 +19,11 @@ from lcaudit.core.convention import convention_of
 from lcaudit.core.errors import UsageError
 from lcaudit.core.gate import FailOn, gate
 from lcaudit.core.looks import until_decided
-from lcaudit.core.machine import DTYPES, choose_device, environment
+from lcaudit.core.machine import DTYPES, choose_device, environment, memory_allowance
 from lcaudit.core.measurements import ExactCurvature, LayerSpectra, Measurements, Settings
 from lcaudit.core.outcomes import Report, Rule, Run, Suppression
-from lcaudit.core.types import Moments, Settled
+from lcaudit.core.plan import Plan
+from lcaudit.core.types import Checkpoint, Moments, Network, Probe, Settled
 
 SCHEMA_VERSION = "1.0"
 
@@ -48,6 +49,7 @@ def audit(
     ignore_index: int = -100,
     convention: str = "kfac",
     layers: str | Sequence[str] = (),
+    max_memory: int | None = None,
     exact: Literal["hessian", "ggn"] | None = None,
     exact_layers: str | Sequence[str] = (),
     select: str | Sequence[str] = (),
@@ -75,6 +77,8 @@ def audit(
         batch_size: samples per pass; ``auto`` for what suits the device, halved whenever memory runs out.
         convention: ``kfac``, or ``huang2020`` for that paper's authors' own, in which few rules have limits.
         layers: measure only layers with these names (``*`` and ``?`` as in file names); none for all.
+        max_memory: bytes for the layers' moments; ``None`` for at most half of what is free. Wide layers that do
+            not fit are measured in another form, which their figures say.
         exact: cross-check λmax by Lanczos iteration on the Hessian or the Gauss–Newton matrix of single layers.
         exact_layers: which ones, by name; none for the head.
         select, ignore: rule codes, prefixes or names, a string being one.
@@ -98,14 +102,13 @@ def audit(
     chosen, started, clock = rules.select(select, ignore), datetime.now(UTC), _Clock()
     rules.excuses(suppress, started.date())  # what cannot be understood is said before anything is measured
     on = choose_device(device, dtype)
+    max_memory = memory_allowance(max_memory, on)
     if exact_layers and not exact:
         raise UsageError("--exact-layer needs --exact hessian or --exact ggn")
     with clock("open"):
-        checkpoint = checkpoints.open_checkpoint(model, max_download=max_download, progress=progress)
-        network = architectures.resolve(checkpoint, arch)
-        probe = probes.open_probe(
-            str(data), network, root=data_root, split=split, samples=samples, seed=seed, mean=mean, std=std,
-            task=task, ignore_index=ignore_index, columns=columns or {}, max_download=max_download, progress=progress,
+        checkpoint, network, probe = _open(
+            model, data, arch, max_download, progress, root=data_root, split=split, samples=samples, seed=seed,
+            mean=mean, std=std, task=task, ignore_index=ignore_index, columns=columns or {},
         )  # fmt: skip
     if exact:
         capture.check(network, probe, exact_layers, exact)
@@ -116,7 +119,7 @@ def audit(
             moments = capture.measure(
                 network, probe, device=on, dtype=DTYPES[dtype], batch_size=batch_size, seed=seed,
                 task=task, ignore_index=ignore_index, fisher=whose, convention=convention, layers=layers,
-                progress=lambda done, total: progress("measuring samples", done, total),
+                max_memory=max_memory, progress=lambda done, total: progress("measuring samples", done, total),
             )  # fmt: skip
     if exact and moments:
         with clock("exact"):
@@ -151,6 +154,7 @@ def audit(
             ignore_index=ignore_index,
             convention=convention,
             layers=tuple(layers),
+            max_memory=max_memory,
         ),
         environment=environment(on),
         tensors=len(checkpoint.tensors),
@@ -165,6 +169,80 @@ def _subject(model: Path) -> str:
     """The path below the working folder, as reviews of code name files; ``""`` for what lies elsewhere."""
     below = model.absolute()
     return below.relative_to(Path.cwd()).as_posix() if below.exists() and below.is_relative_to(Path.cwd()) else ""
+
+
+def dry_run(
+    model: str | Path,
+    data: str | Path,
+    *,
+    arch: str | None = None,
+    data_root: Path | None = None,
+    split: str | None = None,
+    samples: int | str | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    columns: Mapping[str, str] | None = None,
+    batch_size: int | str = "auto",
+    seed: int = 0,
+    dtype: str = "float32",
+    device: str = "auto",
+    fisher: str | None = None,
+    mc_samples: int | str = 1,
+    task: str = "auto",
+    ignore_index: int = -100,
+    convention: str = "kfac",
+    layers: str | Sequence[str] = (),
+    max_memory: int | None = None,
+    max_download: int | str = hub.MOST,
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> Plan:
+    """What :func:`audit` would measure, in which form, and what time and memory each stage would take.
+
+    Arguments as for :func:`audit`, which ``samples="auto"`` may call on fewer samples than are planned for here. A
+    cross-check (``exact``) is not counted.
+
+    Raises:
+        AuditError: what would stop the audit before it measures.
+
+    Cost: reading the checkpoint and the probe, two forward passes and one backward pass over one batch.
+    """
+    _check_kinds(model, data, arch)
+    whose = capture.fisher_of(fisher, mc_samples, convention)
+    on = choose_device(device, dtype)
+    max_memory = memory_allowance(max_memory, on)
+    _, network, probe = _open(
+        model, data, arch, max_download, progress, root=data_root, split=split,
+        samples=None if samples == "auto" else samples, seed=seed, mean=mean, std=std, task=task,
+        ignore_index=ignore_index, columns=columns or {},
+    )  # fmt: skip
+    batch_size = capture.first_batch_size(batch_size, on, probe.record.samples)
+    planned, stages = capture.plan_run(
+        network, probe, device=on, dtype=DTYPES[dtype], batch_size=batch_size, task=task, ignore_index=ignore_index,
+        fisher=whose, convention=convention, layers=_several(layers), max_memory=max_memory,
+    )  # fmt: skip
+    return Plan(
+        model=Path(model).name,
+        network=network.record.title,
+        probe=f"{probe.record.dataset}/{probe.record.split}",
+        samples=probe.record.samples,
+        batch_size=batch_size,
+        device=environment(on).device,
+        max_memory=max_memory,
+        layers=planned,
+        stages=stages,
+        calibration=capture.CALIBRATION,
+    )
+
+
+def _open(
+    model: str | Path, data: str | Path, arch: str | None, max_download: int | str,
+    progress: Callable[[str, int, int], None], **choices: Any,
+) -> tuple[Checkpoint, Network, Probe]:  # fmt: skip
+    """The checkpoint, its network, and the probe as :func:`lcaudit.probes.open_probe` gives it for ``choices``."""
+    checkpoint = checkpoints.open_checkpoint(model, max_download=max_download, progress=progress)
+    network = architectures.resolve(checkpoint, arch)
+    probe = probes.open_probe(str(data), network, max_download=max_download, progress=progress, **choices)
+    return checkpoint, network, probe
 
 
 def _check_kinds(model: object, data: object, arch: object) -> None:

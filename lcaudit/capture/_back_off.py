@@ -28,6 +28,11 @@ def sizes(asked: int | str, device: torch.device, samples: int) -> list[int]:
     return found
 
 
+def first_batch_size(asked: int | str, device: torch.device, samples: int) -> int:
+    """Where :func:`backing_off` begins."""
+    return sizes(asked, device, samples)[0]
+
+
 def backing_off(run: Callable[[int], Result], asked: int | str, device: torch.device, samples: int) -> Result:
     """``run`` with the first batch size that fits into memory.
 

@@ -13,7 +13,7 @@ from lcaudit.cli._output import check_outputs, deliver, output_options, parse_ex
 from lcaudit.cli._progress import Progress
 from lcaudit.cli._settings import Configured, of_context, settings_options
 from lcaudit.cli._streams import show
-from lcaudit.core import hub
+from lcaudit.core import hub, memory
 from lcaudit.core.text import display_name
 
 
@@ -32,6 +32,16 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: float) -> floa
     if math.isnan(value):  # lies in every range, and below which nothing is
         raise click.BadParameter("nan: expected a number from 0 to 1")
     return value
+
+
+class _Memory(click.ParamType[int]):
+    """An amount of memory."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Bytes."""
+        return value if isinstance(value, int) else memory.parse(value)
 
 
 def _codes(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -247,6 +257,14 @@ class _NumberOr(click.ParamType[int | str]):
 )
 @option(
     "Measurement",
+    "--max-memory",
+    metavar="SIZE",
+    type=_Memory(),
+    help="Memory for the layers' moments, e.g. 8GB. Layers that would take more are measured in a form that takes less "
+    "and say so.  [default: at most half of what is free]",
+)
+@option(
+    "Measurement",
     "--layers",
     discovered=True,
     multiple=True,
@@ -320,12 +338,19 @@ class _NumberOr(click.ParamType[int | str]):
     help="Folder for report.html and report.json.",
 )
 @option("Output", "--no-output", discovered=True, is_flag=True, help="Write no report folder.")
+@option(
+    "Output",
+    "--dry-run",
+    is_flag=True,
+    setting=False,
+    help="Say what would be measured, in which form, in what time and memory; measure nothing, write nothing.",
+)
 @output_options
 @settings_options
 @click.pass_context
 def COMMAND(
-    ctx: click.Context, model: str, data: str, output: Path, no_output: bool, form: str, exports: tuple[str, ...],
-    color: str, quiet: int, verbose: int, show_settings: bool, **options: Any,
+    ctx: click.Context, model: str, data: str, output: Path, no_output: bool, dry_run: bool, form: str,
+    exports: tuple[str, ...], color: str, quiet: int, verbose: int, show_settings: bool, **options: Any,
 ) -> int:  # fmt: skip
     """Audit the checkpoint MODEL on a probe set: a file, a folder, or a repository of the Hugging Face Hub,
     NAMESPACE/NAME[@REVISION]. A path that exists always wins."""
@@ -335,6 +360,10 @@ def COMMAND(
         return 0
     options |= {"suppress": settings.suppressions, "notices": settings.notices(ctx)}
     files = parse_exports(exports)
+    if dry_run:
+        from lcaudit.cli._dry_run import dry_run as rehearse
+
+        return rehearse(model, data, form, quiet, options)
     if not no_output:
         files = [("html", output / "report.html"), ("json", output / "report.json"), *files]
     return run(model, data, files, form, color, quiet, verbose, options)

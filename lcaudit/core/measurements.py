@@ -160,8 +160,7 @@ class FactorSpectrum:
     Attributes:
         dimension: side of the matrix (all groups together for a grouped convolution).
         zero: rows that are exactly zero (dead features): structural, never counted in a κ.
-        rank: eigenvalues above ``floor``.
-        floor: numerical floor, as a share of the largest eigenvalue.
+        rank: eigenvalues above ``floor``, a share of the largest; at least so many where ``rank_at_most`` is given.
         largest: λmax. trace: sum of the eigenvalues.
         condition_number: κ_p for p in ``PERCENTILES``: λmax / λ_⌈p·rank⌉, eigenvalues descending.
         effective_rank: trace / λmax. entropy_rank: exp of the spectrum's entropy.
@@ -178,6 +177,7 @@ class FactorSpectrum:
     effective_rank: Quantity
     entropy_rank: Quantity
     curve: tuple[tuple[int, float], ...]
+    rank_at_most: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +247,7 @@ class LayerSpectra:
             single samples. kronecker_ratio: the product's λmax / that.
         least_samples: samples that give 4 rows per dimension, and 100: with fewer nothing is judged.
         block_reason: why these two are ``None``; ``""`` also where they were never asked for.
+        form: how its moments were kept where that is not the usual way, and why.
     """
 
     layer: LayerRecord
@@ -265,6 +266,7 @@ class LayerSpectra:
     kronecker_ratio: Quantity | None = None
     block_reason: str = ""
     least_samples: int = 0
+    form: str = ""
 
     @property
     def product_holds(self) -> bool | None:
@@ -343,6 +345,7 @@ class Settings:
         convention: ``kfac``, or ``huang2020`` for that paper's authors' own.
         layers: patterns of the layers asked for; none for all.
         looks: with ``--samples auto``, the numbers of samples that were tried, the last one being ``samples``.
+        max_memory: bytes that the moments of all layers could take; 0 where that is not known.
     """
 
     seed: int
@@ -359,6 +362,7 @@ class Settings:
     convention: str = "kfac"
     layers: tuple[str, ...] = ()
     looks: tuple[int, ...] = ()
+    max_memory: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from lcaudit.capture.stores import Store
 from lcaudit.core.types import InputMoments
 
 #: Unfolded numbers held at once: 16 MiB of float32, about a core's share of cache.
@@ -80,17 +81,20 @@ class Handler:
         read: function and arguments → the call, or ``None`` where it is not of this kind.
         refuse: why this call cannot be measured, or ``""``.
         shape: sides of its factors. geometry: in words, ``""`` where there is none.
-        accumulator: first call, sample groups, device of the sums → empty sums.
+        accumulator: first call, sample groups, device of the sums, what keeps Σ x xᵀ if not sums → empty sums.
         rows: the call's layout of rows, e.g. (batch, tokens); their number is the product.
         gradient_rows: call, output-like tensor → pieces [groups, outputs, some rows], together all rows in
             order, in one piece where ``maskable``; reads shapes and options of the call, no numbers.
         maskable: whether single rows can be left out.
+        keeps_rows: whether the accumulator can hand its rows to a store.
         kept: call → bool, which rows have a gradient; ``None`` for all.
         undress: module, its input, the call inside it → the call as the module means it, with its input.
         run: function, call, arguments → output; never writes to the weight.
         sample_rows: call, output-like tensor → the rows of each sample, inputs [b, groups, d, rows] and
             gradients [b, groups, o, rows], so that Σ g xᵀ over them is that sample's weight gradient;
             ``None`` where single samples' gradients are not formed.
+        operations: call, sample groups → about how many operations one sample's share of Σ x xᵀ takes, where
+            that is not a plain product's.
     """
 
     functions: tuple[Callable[..., torch.Tensor], ...]
@@ -100,14 +104,16 @@ class Handler:
     refuse: Callable[[Call], str]
     shape: Callable[[Call], Shape]
     geometry: Callable[[Call], str]
-    accumulator: Callable[[Call, int, torch.device], Accumulator]
+    accumulator: Callable[[Call, int, torch.device, Store | None], Accumulator]
     rows: Callable[[Call], tuple[int, ...]]
     gradient_rows: Callable[[Call, torch.Tensor], Iterator[torch.Tensor]]
     maskable: bool = True
+    keeps_rows: bool = True
     kept: Callable[[Call], torch.Tensor | None] = _all_rows
     undress: Callable[[Any, torch.Tensor, Call], Call] = _as_called
     run: Callable[[Any, Call, tuple[Any, ...], Mapping[str, Any]], torch.Tensor] = _plain
     sample_rows: Callable[[Call, torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None = None
+    operations: Callable[[Call, int], int | None] | None = None
 
 
 def arguments(names: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

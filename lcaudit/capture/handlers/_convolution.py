@@ -17,6 +17,7 @@ from lcaudit.capture import patch_moments
 from lcaudit.capture.handlers._base import CHUNK, NO_BATCH, Call, Handler, Products, Shape, arguments
 from lcaudit.capture.handlers._windows import Window, each, sides
 from lcaudit.capture.patch_moments import PatchMoments
+from lcaudit.capture.stores import Store, on_cpu
 from lcaudit.core.types import InputMoments
 
 #: Operations of a symmetric product in whose time one number is unfolded and copied, and one of a correlation made.
@@ -107,10 +108,12 @@ class _Sums:
     means and their overlap with the padding follow from it exactly, since unfolding is linear. Inputs of
     several sizes, or windows of several strides, are kept as several images."""
 
-    def __init__(self, call: Call, groups: int, device: torch.device) -> None:
+    def __init__(self, call: Call, groups: int, device: torch.device, store: Store | None = None) -> None:
         self.shape, self.device, self.groups = _shape(call), device, groups
         self.kernel = call.options.kernel
-        self.products = Products(groups, self.shape.groups, self.shape.inputs, device)
+        #: takes the rows in the place of sums
+        self.store = store
+        self.products = Products(0 if store else groups, self.shape.groups, self.shape.inputs, device)
         #: of unfolded patches, entries [*kernel, channel], of the group that is being added
         self.unfolded: Products | None = None
         self.square = torch.zeros(groups, call.inputs.shape[1], dtype=torch.float64, device=device)
@@ -128,12 +131,14 @@ class _Sums:
         if kind not in self.images:
             self.images[kind] = torch.zeros(self.groups, *kind[1], dtype=torch.float64, device=self.device)
             self.samples[kind] = torch.zeros(self.groups, dtype=torch.int64)
-            self.correlated[kind] = self._correlation(call) if _correlated(call, self.groups) else None
+            self.correlated[kind] = (
+                self._correlation(call) if not self.store and _correlated(call, self.groups) else None
+            )
         correlation = self.correlated[kind]
         if correlation:
             correlation.add(inputs)
         else:
-            self._unfold(inputs, window)
+            self._unfold(inputs, window, group)
             self.square[group] += inputs.flatten(2).square().sum(2).sum(0, dtype=torch.float64)
         self.images[kind][group] += inputs.sum(0)
         self.samples[kind][group] += inputs.shape[0]
@@ -146,16 +151,22 @@ class _Sums:
             window.kernel, window.dilation, window.before, window.groups, image, call.inputs.device, dtype
         )
 
-    def _unfold(self, inputs: torch.Tensor, window: Window) -> None:
-        if self.unfolded is None:
+    def _unfold(self, inputs: torch.Tensor, window: Window, group: int) -> None:
+        if self.unfolded is None and not self.store:
             self.unfolded = Products(1, self.shape.groups, self.shape.inputs, self.device)
         positions = math.prod(window.positions(inputs.shape[2:]))
         chunk = max(1, CHUNK // (self.shape.groups * self.shape.inputs * positions))
         for part in inputs.split(chunk):
-            self.unfolded.add(window.rows(part), 0)
+            rows = window.rows(part)
+            if self.unfolded:
+                self.unfolded.add(rows, 0)
+            elif self.store:
+                self.store.add(rows.unflatten(1, (math.prod(self.kernel), -1)).transpose(1, 2).flatten(1, 2), group)
 
     def _take(self) -> None:
         """What was summed of one group goes where it belongs, entries ordered as a weight's [channel, *kernel]."""
+        if self.store:
+            return
         into = self.products.total[self.group]
         if self.unfolded:
             taps = math.prod(self.kernel)
@@ -186,7 +197,7 @@ class _Sums:
             rows += samples * inside.shape[1]
             elements += samples * math.prod(size[1:])
         return InputMoments(
-            second=self.products.total.cpu(),
+            second=on_cpu(self.store.settle() if self.store else self.products.total),
             cross=cross,
             overlap=overlap / int(rows.sum()),
             tap=torch.arange(taps).repeat(channels),
@@ -196,6 +207,13 @@ class _Sums:
             rows=rows,
             elements=elements,
         )
+
+
+def _operations(call: Call, groups: int) -> int | None:
+    if not _correlated(call, groups):
+        return None
+    window = call.options
+    return patch_moments.operations(window.kernel, window.dilation, window.groups, tuple(call.inputs.shape[1:]))
 
 
 def _gradient_rows(call: Call, gradient: torch.Tensor) -> Iterator[torch.Tensor]:
@@ -225,4 +243,5 @@ def handler(function: Callable[..., torch.Tensor], module: type[torch.nn.Module]
         maskable=False,
         undress=_undress,
         sample_rows=_sample_rows,
+        operations=_operations,
     )

@@ -89,16 +89,23 @@ def audit(
         raise UsageError("--exact-layer needs --exact hessian or --exact ggn")
     with clock("open"):
         checkpoint = checkpoints.open_checkpoint(Path(model))
-        network = architectures.resolve(checkpoint, arch)
+        networks = architectures.candidates(checkpoint, arch)
+        network, identified = networks[0], None
         probe = probes.open_probe(
             str(data), network, root=data_root, split=split, samples=samples, seed=seed, mean=mean, std=std,
             task=task, ignore_index=ignore_index,
         )  # fmt: skip
+    if not checkpoint.non_finite:  # nothing can be measured through weights that are not numbers
+        with clock("identify"):
+            network, probe, identified = capture.identify(
+                networks, probe, probes.preprocessings(probe, networks), device=on, dtype=DTYPES[dtype],
+                batch_size=batch_size, seed=seed, task=task, ignore_index=ignore_index,
+            )  # fmt: skip
     if exact:
         capture.check(network, probe, exact_layers, exact)
     moments = None
     checked: tuple[ExactCurvature, ...] = ()
-    if not checkpoint.non_finite:  # nothing can be measured through weights that are not numbers
+    if not checkpoint.non_finite:
         with clock("measure"):
             moments = capture.measure(
                 network, probe, device=on, dtype=DTYPES[dtype], batch_size=batch_size, seed=seed,
@@ -142,6 +149,7 @@ def audit(
         environment=environment(on),
         tensors=len(checkpoint.tensors),
         exact=checked,
+        identification=identified,
     )
     run = Run(started.isoformat(timespec="seconds"), clock.seconds)
     return judge(measured, chosen, run=run, fail_on=fail_on, min_coverage=min_coverage)

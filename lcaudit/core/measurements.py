@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lcaudit.core import trust
+from lcaudit.core.identification import Identification
 from lcaudit.core.quantity import Quantity
 
 #: The percentiles at which condition numbers are reported, as keys of ``FactorSpectrum.condition_number``.
@@ -80,8 +81,8 @@ class NetworkRecord:
         family: name of the family's file, or ``user`` for a factory the user named.
         title: in words, e.g. ``ResNet-20 (CIFAR, option A shortcuts, width 16)``.
         variant: what was read off the shapes (depth, widths, classes, …).
-        confidence: ``declared`` by the user, ``identified`` by keys and shapes, or ``assumed`` where
-            something that keys and shapes cannot show was taken by convention (see ``assumptions``).
+        confidence: ``declared`` by the user, ``identified`` by keys and shapes, ``chosen by probe`` among several
+            (see :class:`Identification`), or ``assumed`` by convention (see ``assumptions``).
         assumptions: what leaves no trace in the file and was assumed, in words.
         parameters: learned numbers in all (buffers excluded).
         input_shape: shape of one input, without the batch.
@@ -92,7 +93,7 @@ class NetworkRecord:
     family: str
     title: str
     variant: Mapping[str, str | int | bool]
-    confidence: Literal["declared", "identified", "assumed"]
+    confidence: Literal["declared", "identified", "chosen by probe", "assumed"]
     evidence: tuple[Evidence, ...]
     assumptions: tuple[str, ...]
     parameters: int
@@ -114,8 +115,8 @@ class ProbeRecord:
         indices: the chosen ones in order of use, e.g. ``"0-9,12"``; ``seed`` chose them.
         labelled: whether labels were given.
         classes: names or numbers of the classes, empty if unknown.
-        shape: of one sample as fed to the network.
-        preprocessing: what was done to each sample, in order, in words.
+        shape: of one sample as fed to the network. preprocessing: what was done to it, in order, in words.
+        confidence: of the normalisation, likewise; ``""`` where there is none to choose.
     """
 
     dataset: str
@@ -131,6 +132,7 @@ class ProbeRecord:
     shape: tuple[int, ...]
     normalisation: Normalisation
     preprocessing: tuple[str, ...] = ()
+    confidence: Literal["declared", "identified", "chosen by probe", "assumed", ""] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,6 +390,7 @@ class Measurements:
     tensors: int = 0
     notes: tuple[str, ...] = field(default=())
     exact: tuple[ExactCurvature, ...] = ()
+    identification: Identification | None = None
 
     @property
     def coverage(self) -> float:

@@ -1,0 +1,181 @@
+"""Which of several networks, fed in which of several ways, is the one that was trained?
+
+Readings of the checkpoint (network × preprocessing × training augmentation) are compared by a :class:`Method`:
+batch-norm replay where there are batch norms, else gradient stationarity. What was declared or identified is tried by
+itself first; only where something is open, or it does not fit, are all the others. Few samples choose the finalists,
+more decide between them, on the same samples and the same augmentation draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from lcaudit.capture._trial import GROUPS, Hypothesis, Method, Trials
+from lcaudit.capture._verdict import Judged, Verdict, decide
+from lcaudit.capture.augmentation import AUGMENTATIONS
+from lcaudit.capture.replay import METHOD as REPLAY
+from lcaudit.capture.replay import batch_norms
+from lcaudit.capture.stationarity import MOST_NUMBERS
+from lcaudit.capture.stationarity import method as stationarity
+from lcaudit.core.errors import AmbiguousArchitecture
+from lcaudit.core.identification import Identification
+from lcaudit.core.text import count
+from lcaudit.core.types import Network, Preprocessing, Probe
+
+#: Samples that decide; samples that choose the finalists; fewer than the latter decide nothing.
+SAMPLES, SCREENED = 300, 40
+#: Readings that reach the final, beside each network's best and the one that was taken at first.
+FINALISTS = 4
+
+
+def identify(
+    networks: Sequence[Network],
+    probe: Probe,
+    preprocessings: Sequence[Preprocessing],
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    batch_size: int,
+    seed: int,
+    task: str = "auto",
+    ignore_index: int = -100,
+) -> tuple[Network, Probe, Identification | None]:
+    """The network and the preprocessing that the probe's statistics speak for, with every reading's score.
+
+    What the user declared is never replaced, only contradicted.
+
+    Args:
+        networks: all those that have the checkpoint's tensors; more than one where these do not tell.
+        probe: opened for the first one. preprocessings: the probe's own first, then its rivals; none where samples
+            are no images.
+
+    Raises:
+        AmbiguousArchitecture: several networks, and the probe does not decide between them.
+
+    Cost: 460 samples forward where what is known fits. Else, with p preprocessings and k networks, about
+        k · (160 p + 400) + 1500; three times as much for gradient stationarity.
+    """
+    first = networks[0]
+    unknown = (*(("network",) if len(networks) > 1 else ()),)
+    unknown += ("preprocessing",) if probe.record.confidence == "assumed" and len(preprocessings) > 1 else ()
+    if (
+        first.record.confidence == "declared"
+        and probe.record.confidence == "declared"
+        and not batch_norms(first.module)
+    ):
+        return first, probe, None
+    method = _method(networks, probe, task, ignore_index) if preprocessings else "samples are no images"
+    if isinstance(method, str):
+        if len(networks) > 1:
+            raise _undecided(networks, f"a probe could tell them apart, but {method}")
+        silent = not unknown and not batch_norms(first.module)
+        return first, probe, None if silent else Identification("", "not tested", unknown, _sentence(method))
+    search = _Search(Trials(method, probe, device, dtype, batch_size, seed), networks, preprocessings)
+    if not unknown and not method.agrees:  # nothing is open, and one reading by itself has no scale
+        return first, probe, None
+    verdict = search.settle(unknown, probe.record.confidence)
+    return _apply(verdict, networks, probe)
+
+
+class _Search:
+    def __init__(self, trials: Trials, networks: Sequence[Network], preprocessings: Sequence[Preprocessing]) -> None:
+        self.trials, self.networks, self.preprocessings = trials, networks, preprocessings
+        self.samples = min(SAMPLES, len(trials.probe.keys))
+
+    def settle(self, unknown: tuple[str, ...], confidence: str) -> Verdict:
+        """Screen, compare, decide."""
+        taken = self.networks[0], self.preprocessings[0]
+        if not unknown:
+            (_, base), *_ = self.trials.best([Hypothesis(*taken, name) for name in AUGMENTATIONS], SCREENED)
+            found = Judged(base, self.trials.run(base, self.samples))
+            if found.score <= self.trials.method.agrees:
+                return self._decided([found], taken, unknown, confidence)
+        finalists = self._finalists(taken)
+        judged = [Judged(one, self.trials.run(one, self.samples)) for one in finalists]
+        return self._decided(judged, taken, unknown, confidence)
+
+    def _finalists(self, taken: tuple[Network, Preprocessing]) -> list[Hypothesis]:
+        plain = [one for one in self.preprocessings if not (one.reversed_channels or one.transposed)]
+        odd = [one for one in self.preprocessings if one not in plain]
+        ranked = self.trials.best(
+            [Hypothesis(n, p, a) for n in self.networks for p in plain for a in AUGMENTATIONS], SCREENED
+        )
+        for network in self.networks:
+            best = next(one for _, one in ranked if one.network is network)
+            ranked += self.trials.best([Hypothesis(network, p, best.augmentation) for p in odd], SCREENED)
+        ranked.sort(key=lambda row: row[0])
+        distinct = {(id(one.network), one.preprocessing): one for _, one in reversed(ranked)}  # smallest one stays
+        order = sorted(distinct.values(), key=[one for _, one in ranked].index)
+        chosen = order[:FINALISTS]
+        chosen += [next(one for one in order if one.network is network) for network in self.networks]
+        chosen.append(distinct[id(taken[0]), taken[1]])
+        return [one for i, one in enumerate(chosen) if one not in chosen[:i]]
+
+    def _decided(
+        self, judged: list[Judged], taken: tuple[Network, Preprocessing], unknown: tuple[str, ...], confidence: str
+    ) -> Verdict:
+        return decide(judged, self.trials.method, taken, unknown, confidence, self.samples, self.trials.passes)
+
+
+def _method(networks: Sequence[Network], probe: Probe, task: str, ignore_index: int) -> Method | str:
+    """How to compare, or why nothing can be compared."""
+    if len(probe.keys) < SCREENED:
+        return f"it has {count(len(probe.keys), 'sample')}, and it takes {SCREENED}"
+    if len({network.record.input_shape for network in networks}) > 1:
+        return "they take inputs of different shapes"
+    if all(batch_norms(network.module) for network in networks):
+        return REPLAY
+    if probe.labels is None:
+        return "without batch norms it takes labels"
+    if max(network.record.parameters for network in networks) * GROUPS > MOST_NUMBERS:
+        return "without batch norms it takes gradients of all weights, too many to keep here"
+    return stationarity(probe, task, ignore_index, networks[0].record.classes)
+
+
+def _apply(verdict: Verdict, networks: Sequence[Network], probe: Probe) -> tuple[Network, Probe, Identification]:
+    """Network and probe as decided, and the record of it."""
+    network, found = verdict.network, verdict.record
+    if len(networks) > 1:
+        if not verdict.network_known:
+            raise _undecided(networks, found.reason)
+        network = replace(network, record=replace(network.record, confidence="chosen by probe"))
+    if verdict.preprocessing is None:
+        return network, probe, found
+    return network, _prepared(probe, verdict.preprocessing), found
+
+
+def _prepared(probe: Probe, chosen: Preprocessing) -> Probe:
+    """The probe with another preprocessing, said so in its record."""
+    pixels, shape = probe.pixels, probe.record.shape
+    assert pixels is not None
+
+    def batch(start: int, stop: int) -> torch.Tensor:
+        return chosen.apply(pixels(start, stop)).reshape(stop - start, *shape)
+
+    changed = chosen.normalisation != probe.record.normalisation or chosen.reversed_channels or chosen.transposed
+    source = f"chosen by the probe: {chosen.normalisation.source}"
+    words = (*probe.record.preprocessing, *((f"chosen by the probe: {chosen.title}",) if changed else ()))
+    record = replace(
+        probe.record,
+        normalisation=replace(chosen.normalisation, source=source),
+        preprocessing=words,
+        confidence="chosen by probe",
+    )
+    return replace(probe, record=record, batch=batch if changed else probe.batch)
+
+
+def _undecided(networks: Sequence[Network], why: str) -> AmbiguousArchitecture:
+    names = [network.record.family for network in networks]
+    listed = "; ".join(f"{network.record.family}: {network.record.title}" for network in networks)
+    return AmbiguousArchitecture(
+        f"{len(networks)} networks that compute different functions have exactly these tensors: {listed}; {why}",
+        f"choose with {' or '.join(f'--arch {name}' for name in names)}, or pass --arch file.py:factory",
+        tuple(names),
+    )
+
+
+def _sentence(why: str) -> str:
+    return f"Network and preprocessing were not compared with others: {why}."

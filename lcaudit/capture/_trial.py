@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
 from lcaudit.capture._as_found import as_found
-from lcaudit.capture._batches import batches
-from lcaudit.capture.augmentation import augmented
+from lcaudit.capture._batches import edges
+from lcaudit.capture.augmentation import AUGMENTATIONS, augmented
 from lcaudit.core.errors import AuditError
 from lcaudit.core.types import Network, Preprocessing, Probe
 
@@ -28,12 +29,15 @@ class Hypothesis:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Inputs of samples ``start`` to ``stop`` of the probe, all of one group."""
+    """Inputs of consecutive samples of the probe.
 
-    group: int
-    start: int
-    stop: int
+    Attributes:
+        pieces: (group, slice of the inputs): which rows belong to which group. start: place of the first one.
+    """
+
     inputs: torch.Tensor
+    pieces: tuple[tuple[int, slice], ...]
+    start: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +47,12 @@ class Method:
     Attributes:
         distance: (module in eval mode, batches, number of groups) → squared distance, sampling noise removed,
             float64 [1 + G]: of all samples, then without each group.
-        resolution: a smaller distance counts as this one. limit: ratio of distances that tells two apart.
+        resolution: a smaller distance counts as this one; 0 for the standard error of the best.
+        limit: ratio of distances that tells two readings apart.
         fits: largest distance of a reading that can be right; infinite where the method has no scale.
         agrees: a distance that needs no comparison with others; 0 where the method has no scale.
+        screened: samples that choose the finalists. augmentations: those that are tried.
+        exchanges: whether exchanged channels and axes are tried.
     """
 
     name: str
@@ -54,6 +61,9 @@ class Method:
     limit: float
     fits: float
     agrees: float
+    screened: int
+    augmentations: tuple[str, ...] = tuple(AUGMENTATIONS)
+    exchanges: bool = True
 
 
 class Trials:
@@ -82,9 +92,15 @@ class Trials:
 
     def _batches(self, hypothesis: Hypothesis, samples: int) -> Iterator[Batch]:
         assert self.probe.pixels is not None
-        for group, start, stop in batches(samples, GROUPS, self.batch_size, 0):
+        bounds = edges(samples, GROUPS)
+        for start in range(0, samples, self.batch_size):
+            stop = min(samples, start + self.batch_size)
             images = self.probe.pixels(start, stop)
             shown = augmented(images, hypothesis.augmentation, self.probe.keys[start:stop], self.seed)
-            inputs = hypothesis.preprocessing.apply(shown)
-            inputs = inputs.reshape(len(inputs), *self.probe.record.shape)
-            yield Batch(group, start, stop, inputs.to(self.device, self.dtype))
+            inputs = hypothesis.preprocessing.apply(shown).reshape(stop - start, *self.probe.record.shape)
+            pieces = tuple(
+                (group, slice(max(low, start) - start, min(high, stop) - start))
+                for group, (low, high) in enumerate(pairwise(bounds))
+                if low < stop and high > start
+            )
+            yield Batch(inputs.to(self.device, self.dtype), pieces, start)

@@ -19,19 +19,26 @@ from lcaudit.core.types import Network, Preprocessing
 CONTRADICTS = 2.0
 #: Coverage of the interval of a difference between two readings that must not hold 0.
 LEVEL = 0.99
+#: A reading that is this many times worse needs no more samples.
+WORSE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A reading with its squared distances, float64 [1 + G]."""
+    """A reading with its squared distances, float64 [1 + G], and how many samples they come from."""
 
     hypothesis: Hypothesis
     squares: torch.Tensor
+    samples: int
 
     @property
     def score(self) -> float:
         """The distance; 0 where it is below its own noise."""
         return math.sqrt(max(0.0, float(self.squares[0])))
+
+    def ratio(self, judged: Sequence[Judged], method: Method) -> float:
+        """To the best one's, where that is not below the method's resolution."""
+        return _ratio(self, _best(judged), method)
 
     @property
     def reading(self) -> tuple[int, Preprocessing]:
@@ -49,13 +56,20 @@ class Verdict:
     record: Identification
 
 
+def open_to_chance(judged: Sequence[Judged], method: Method) -> bool:
+    """Whether a reading is as much worse than the best as it takes, but not beyond chance."""
+    best = _best(judged)
+    return any(
+        _ratio(one, best, method) >= method.limit and not _differ(one, best) for one in judged if one is not best
+    )
+
+
 def decide(
     judged: Sequence[Judged],
     method: Method,
     taken: tuple[Network, Preprocessing],
     unknown: tuple[str, ...],
     confidence: str,
-    samples: int,
     passes: int,
 ) -> Verdict:
     """Decide between readings; see ``docs/identification.md`` for the rules and where their limits come from.
@@ -110,11 +124,14 @@ def decide(
         reason = f"What was {_known(confidence)} does not fit: {_compared(best, rivals, method)}"
     used = (id(network), preprocessing or taken[1])
     scores = tuple(
-        _record(one, best, method, one.reading == used, clear.get(one.reading, False), samples)
-        for one in (best, *rivals)
+        _record(one, best, method, one.reading == used, clear.get(one.reading, False)) for one in (best, *rivals)
     )
-    record = Identification(method.name, decision, unknown, f"{reason}.", scores, limit, samples, passes)
+    record = Identification(method.name, decision, unknown, f"{reason}.", scores, limit, best.samples, passes)
     return Verdict(network, network_known, preprocessing, record)
+
+
+def _best(judged: Sequence[Judged]) -> Judged:
+    return min(judged, key=lambda one: float(one.squares[0]))
 
 
 def _known(confidence: str) -> str:
@@ -140,8 +157,9 @@ def _words(one: Judged) -> str:
 
 
 def _ratio(one: Judged, best: Judged, method: Method) -> float:
-    floor = max(best.score, method.resolution)
-    return max(one.score, method.resolution) / floor if floor else (1.0 if not one.score else math.inf)
+    resolution = method.resolution or math.sqrt(_error(best.squares[1:]))
+    floor = max(best.score, resolution)
+    return max(one.score, resolution) / floor if floor else (1.0 if not one.score else math.inf)
 
 
 def _differ(one: Judged, best: Judged) -> bool:
@@ -158,7 +176,7 @@ def _error(replicates: torch.Tensor) -> float:
     return float(((groups - 1) / groups * (replicates - replicates.mean()).square().sum()).sqrt())
 
 
-def _record(one: Judged, best: Judged, method: Method, used: bool, clear: bool, samples: int) -> HypothesisScore:
+def _record(one: Judged, best: Judged, method: Method, used: bool, clear: bool) -> HypothesisScore:
     square = float(one.squares[0])
     reach = student_t(GROUPS - 1) * _error(one.squares[1:]) if math.isfinite(square) else math.inf
     score = Quantity(
@@ -167,7 +185,7 @@ def _record(one: Judged, best: Judged, method: Method, used: bool, clear: bool, 
         math.sqrt(max(0.0, square - reach)) if math.isfinite(square) else None,
         math.sqrt(max(0.0, square + reach)) if math.isfinite(square) else None,
         method=f"grouped jackknife over {GROUPS} groups of samples, sampling noise subtracted",
-        n=samples,
+        n=one.samples,
         degrees=GROUPS - 1,
         reliable=math.isfinite(square) and math.isfinite(reach),
     )

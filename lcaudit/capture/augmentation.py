@@ -36,12 +36,16 @@ def _cropped(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
     """Padded by an eighth of the side with black (zero before the normalisation), cropped to the size it had."""
     height, width = images.shape[2:]
     rows, columns = max(1, height // _PADDING), max(1, width // _PADDING)
-    padded = functional.pad(_flipped(images, draws), (columns, columns, rows, rows))
+    padded = functional.pad(images, (columns, columns, rows, rows))
     top = (draws[:, 1] * (2 * rows + 1)).long().tolist()
     left = (draws[:, 2] * (2 * columns + 1)).long().tolist()
     return torch.stack(
         [padded[i, :, y : y + height, x : x + width] for i, (y, x) in enumerate(zip(top, left, strict=True))]
     )
+
+
+def _cropped_and_flipped(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    return _cropped(_flipped(images, draws), draws)
 
 
 def _resized(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
@@ -61,7 +65,8 @@ def _resized(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
 
 #: By what a report calls it, the commonest first.
 AUGMENTATIONS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "random crop and flip": _cropped,
+    "random crop and flip": _cropped_and_flipped,
+    "random crop": _cropped,
     "random flip": _flipped,
     "none": _none,
     "random resized crop and flip": _resized,

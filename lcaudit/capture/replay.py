@@ -42,20 +42,21 @@ def squared_distance(module: torch.nn.Module, batches: Iterator[Batch], groups: 
         def see(_: torch.nn.Module, args: tuple[Any, ...]) -> None:
             if id(part) not in replays:
                 replays[id(part)] = Replay(part, groups, args[0].device)
-            replays[id(part)].add(args[0], group)
+            for group, rows in pieces:
+                replays[id(part)].add(args[0][rows], group)
 
         return see
 
-    group = 0
+    pieces: tuple[tuple[int, slice], ...] = ()
     with torch.no_grad(), ExitStack() as stack:
         for part in batch_norms(module):
             stack.callback(part.register_forward_pre_hook(hook(part)).remove)
         for batch in batches:
-            group = batch.group
+            pieces = batch.pieces
             forward(module, batch.inputs)
     if not replays:
         return torch.full((1 + groups,), torch.inf, dtype=torch.float64)
     return torch.stack([replay.squares() for replay in replays.values()]).sum(-1).mean(0)
 
 
-METHOD = Method("batch-norm replay", squared_distance, resolution=0.02, limit=1.5, fits=0.1, agrees=0.04)
+METHOD = Method("batch-norm replay", squared_distance, resolution=0.02, limit=1.5, fits=0.1, agrees=0.04, screened=40)

@@ -36,19 +36,23 @@ def method(probe: Probe, task: str, ignore_index: int, classes: int) -> Method:
         sums = torch.zeros(groups, sum(one.numel() for one in parameters), device=parameters[0].device)
         counts = torch.zeros(groups, 1, device=sums.device)
         for batch in batches:
-            outputs = forward(module, batch.inputs)
-            objective = settle(task, tuple(outputs.shape), labels, classes=classes, ignore_index=ignore_index)
-            (towards,) = objective.gradients(
-                outputs, _GIVEN, keys=probe.keys[batch.start : batch.stop], seed=0,
-                targets=labels[batch.start : batch.stop],
-            )  # fmt: skip
-            found = torch.autograd.grad(outputs, parameters, towards, allow_unused=True)
-            flat = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
-            sums[batch.group] += torch.cat([one.reshape(-1).float() for one in flat])
-            counts[batch.group] += batch.stop - batch.start
+            for group, rows in batch.pieces:
+                first, last = batch.start + rows.start, batch.start + rows.stop
+                outputs = forward(module, batch.inputs[rows])
+                objective = settle(task, tuple(outputs.shape), labels, classes=classes, ignore_index=ignore_index)
+                (towards,) = objective.gradients(
+                    outputs, _GIVEN, keys=probe.keys[first:last], seed=0, targets=labels[first:last]
+                )
+                found = torch.autograd.grad(outputs, parameters, towards, allow_unused=True)
+                flat = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
+                sums[group] += torch.cat([one.reshape(-1).float() for one in flat])
+                counts[group] += last - first
         return between_groups(sums / counts)
 
-    return Method("gradient stationarity", squared_gradient, resolution=0.0, limit=1.25, fits=torch.inf, agrees=0.0)
+    return Method(
+        "gradient stationarity", squared_gradient, resolution=0.0, limit=1.25, fits=torch.inf, agrees=0.0,
+        screened=120, augmentations=("none",), exchanges=False,
+    )  # fmt: skip
 
 
 def between_groups(means: torch.Tensor) -> torch.Tensor:

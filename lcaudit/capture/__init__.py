@@ -1,7 +1,7 @@
 """The measuring stage: one forward and backward run over the probe, moments of every layer."""
 
 from lcaudit.capture.exact import check, cross_check
-from lcaudit.capture.identify import identify
+from lcaudit.capture.identification import identify
 from lcaudit.capture.run import measure
 from lcaudit.capture.tasks import Fisher, fisher_of
 

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import preact_cases as preact
 import torch
 from torch import nn
 from torch.nn import functional
@@ -228,6 +229,43 @@ CASES: dict[str, Case] = {
     "vgg without last pooling": sequential_case(
         "vgg_cifar", lambda: vgg("8 M 8 M 8 M 8", True, lambda: nn.Linear(8 * 16, 4)), (3, 32, 32), 4
     ),
+    "preact": Case(
+        "preact_resnet_cifar",
+        functools.partial(preact.preact_state, "shortcut", "", "linear"),
+        preact.preact_function,
+        (3, 32, 32),
+        7,
+    ),
+    "preact bottleneck": Case(
+        "preact_resnet_cifar",
+        functools.partial(preact.preact_state, "shortcut", "", "linear", bottleneck=True),
+        preact.preact_function,
+        (3, 32, 32),
+        7,
+    ),
+    "preact last norm": Case(
+        "preact_resnet_cifar",
+        functools.partial(preact.preact_state, "shortcut", "bn", "linear"),
+        preact.preact_function,
+        (3, 32, 32),
+        7,
+    ),
+    "preact bearpaw": Case(
+        "preact_resnet_cifar",
+        functools.partial(preact.preact_state, "downsample", "bn", "fc", 3),
+        preact.preact_function,
+        (3, 32, 32),
+        7,
+    ),
+    "preact bearpaw bottleneck": Case(
+        "preact_resnet_cifar",
+        functools.partial(preact.preact_state, "downsample", "bn", "fc", 3, True),
+        preact.preact_function,
+        (3, 32, 32),
+        7,
+    ),
+    "wide": Case("wide_resnet_cifar", preact.wide_state, preact.wide_function, (3, 32, 32), 7),
+    "resnext": Case("resnext_cifar", preact.resnext_state, preact.resnext_function, (3, 32, 32), 7),
     "perceptron": sequential_case(
         "sequential", lambda: nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 3)), (20,), 3
     ),

@@ -1,4 +1,4 @@
-"""Pre-activation and wide residual networks and a ResNeXt, written out block by block from their state dicts."""
+"""Residual networks with pre-activation, a ResNeXt and DenseNets, written out block by block from their state dicts."""
 
 from __future__ import annotations
 
@@ -148,3 +148,53 @@ def resnext_function(state: State, x: torch.Tensor) -> torch.Tensor:
                 x = norm(state, f"{block}.shortcut.1", x)
             x = (x + out).relu()
     return functional.linear(x.mean((2, 3)), state["linear.weight"], state["linear.bias"])
+
+
+def dense_state(head: str, bottleneck: bool) -> State:
+    """Three blocks of two layers, or four where there are bottlenecks under kuangliu's names."""
+    torch.manual_seed(0)
+    state: State = {}
+    norm_name, conv_name = ("bn", "conv") if head == "linear" else ("bn1", "conv1")
+    add_conv(state, "conv1", 6, 3, 3)
+    width, stages = 6, 4 if head == "linear" else 3
+    for stage in range(1, stages + 1):
+        for index in range(2):
+            layer = f"dense{stage}.{index}"
+            add_norm(state, f"{layer}.bn1", width)
+            if bottleneck:
+                add_conv(state, f"{layer}.conv1", 12, width, 1)
+                add_norm(state, f"{layer}.bn2", 12)
+            add_conv(state, f"{layer}.conv{2 if bottleneck else 1}", 3, 12 if bottleneck else width, 3)
+            width += 3
+        if stage < stages:
+            add_norm(state, f"trans{stage}.{norm_name}", width)
+            add_conv(state, f"trans{stage}.{conv_name}", width // 2, width, 1)
+            width //= 2
+    add_norm(state, "bn", width)
+    state[f"{head}.weight"], state[f"{head}.bias"] = torch.randn(7, width), torch.randn(7)
+    return state
+
+
+def dense_function(state: State, x: torch.Tensor) -> torch.Tensor:
+    """kuangliu's puts new channels first, bearpaw's last."""
+    kuangliu = "linear.weight" in state
+    x = functional.conv2d(x, state["conv1.weight"], padding=1)
+    for stage in range(1, 5 if kuangliu else 4):
+        for index in (0, 1):
+            layer = f"dense{stage}.{index}"
+            out = norm(state, f"{layer}.bn1", x).relu()
+            if f"{layer}.conv2.weight" in state:
+                out = norm(state, f"{layer}.bn2", functional.conv2d(out, state[f"{layer}.conv1.weight"])).relu()
+                out = functional.conv2d(out, state[f"{layer}.conv2.weight"], padding=1)
+            else:
+                out = functional.conv2d(out, state[f"{layer}.conv1.weight"], padding=1)
+            x = torch.cat([out, x] if kuangliu else [x, out], 1)
+        if f"trans{stage}.conv.weight" in state:
+            x = functional.conv2d(norm(state, f"trans{stage}.bn", x).relu(), state[f"trans{stage}.conv.weight"])
+        elif f"trans{stage}.conv1.weight" in state:
+            x = functional.conv2d(norm(state, f"trans{stage}.bn1", x).relu(), state[f"trans{stage}.conv1.weight"])
+        if stage < (4 if kuangliu else 3):
+            x = functional.avg_pool2d(x, 2)
+    x = norm(state, "bn", x).relu().mean((2, 3))
+    head = "linear" if kuangliu else "fc"
+    return functional.linear(x, state[f"{head}.weight"], state[f"{head}.bias"])

@@ -82,7 +82,7 @@ def decide(
     clear = {one.reading: _ratio(one, best, method) >= method.limit and _differ(one, best) for one in rivals}
     here = [one for one in rivals if one.hypothesis.network is best.hypothesis.network]
     elsewhere = [one for one in rivals if one not in here]
-    fits = best.score <= method.fits
+    fits = math.isfinite(best.score) and best.score <= method.fits
     network_known = fits and all(clear[one.reading] for one in elsewhere)
     base = next((one for one in judged if one.reading == (id(taken[0]), taken[1])), best)
     own = next((one for one in judged if one.reading == (id(best.hypothesis.network), taken[1])), None)
@@ -91,7 +91,10 @@ def decide(
     decision: Literal["agrees", "chosen by probe", "contradicted", "ambiguous"]
     preprocessing: Preprocessing | None = None
     limit = method.limit
-    if not fits:
+    if not math.isfinite(best.score):
+        decision = "ambiguous"
+        reason = "No reading could be run on the probe"
+    elif not fits:
         decision = "ambiguous"
         reason = (
             f"No reading reproduces what training left: the best is off by {best.score:.2g}, and one that fits by "

@@ -18,6 +18,7 @@ import torch
 from lcaudit.capture._forward import forward
 from lcaudit.capture._trial import Batch, Method
 from lcaudit.capture.tasks import Fisher, settle
+from lcaudit.core.errors import UnknownArchitecture
 from lcaudit.core.types import Probe
 
 #: Numbers of all groups' gradients that are kept, at most: 512 MiB.
@@ -39,6 +40,8 @@ def method(probe: Probe, task: str, ignore_index: int, classes: int) -> Method:
             for group, rows in batch.pieces:
                 first, last = batch.start + rows.start, batch.start + rows.stop
                 outputs = forward(module, batch.inputs[rows])
+                if not isinstance(outputs, torch.Tensor) or not outputs.requires_grad:
+                    raise UnknownArchitecture("the outputs have no gradients to compare")
                 objective = settle(task, tuple(outputs.shape), labels, classes=classes, ignore_index=ignore_index)
                 (towards,) = objective.gradients(
                     outputs, _GIVEN, keys=probe.keys[first:last], seed=0, targets=labels[first:last]

@@ -202,6 +202,16 @@ def test_too_few_samples_decide_nothing() -> None:
         settle([named(small(), "one"), named(Small(), "other")], given, [WRONG])
 
 
+def test_a_network_that_cannot_be_run_is_left_for_the_audit_to_refuse() -> None:
+    class Pair(nn.Linear):
+        def forward(self, x: torch.Tensor) -> Any:
+            return super().forward(x.flatten(1)), x
+
+    _, _, found = settle([named(Pair(768, 10), "net")], probe(), [WRONG])
+    assert (found.decision, found.scores[0].score.reliable) == ("ambiguous", False)
+    assert "could be run" in found.reason
+
+
 def test_without_batch_norm_the_smallest_gradient_wins() -> None:
     def make(activation: type[nn.Module]) -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(768, 32), activation(), nn.Linear(32, 10))

@@ -106,15 +106,22 @@ def audit(
     if exact_layers and not exact:
         raise UsageError("--exact-layer needs --exact hessian or --exact ggn")
     with clock("open"):
-        checkpoint, network, probe = _open(
+        checkpoint, networks, probe = _open(
             model, data, arch, max_download, progress, root=data_root, split=split, samples=samples, seed=seed,
             mean=mean, std=std, task=task, ignore_index=ignore_index, columns=columns or {},
         )  # fmt: skip
+    network, identified = networks[0], None
+    if not checkpoint.non_finite:  # nothing can be measured through weights that are not numbers
+        with clock("identify"):
+            network, probe, identified = capture.identify(
+                networks, probe, probes.preprocessings(probe, networks), device=on, dtype=DTYPES[dtype],
+                batch_size=batch_size, seed=seed, task=task, ignore_index=ignore_index,
+            )  # fmt: skip
     if exact:
         capture.check(network, probe, exact_layers, exact)
     moments = None
     checked: tuple[ExactCurvature, ...] = ()
-    if not checkpoint.non_finite:  # nothing can be measured through weights that are not numbers
+    if not checkpoint.non_finite:
         with clock("measure"):
             moments = capture.measure(
                 network, probe, device=on, dtype=DTYPES[dtype], batch_size=batch_size, seed=seed,
@@ -159,6 +166,7 @@ def audit(
         environment=environment(on),
         tensors=len(checkpoint.tensors),
         exact=checked,
+        identification=identified,
     )
     run = Run(started.isoformat(timespec="seconds"), clock.seconds)
     report = judge(measured, chosen, run=run, fail_on=fail_on, min_coverage=min_coverage, suppress=suppress)
@@ -210,7 +218,7 @@ def dry_run(
     whose = capture.fisher_of(fisher, mc_samples, convention)
     on = choose_device(device, dtype)
     max_memory = memory_allowance(max_memory, on)
-    _, network, probe = _open(
+    _, (network, *_), probe = _open(
         model, data, arch, max_download, progress, root=data_root, split=split,
         samples=None if samples == "auto" else samples, seed=seed, mean=mean, std=std, task=task,
         ignore_index=ignore_index, columns=columns or {},
@@ -237,12 +245,12 @@ def dry_run(
 def _open(
     model: str | Path, data: str | Path, arch: str | None, max_download: int | str,
     progress: Callable[[str, int, int], None], **choices: Any,
-) -> tuple[Checkpoint, Network, Probe]:  # fmt: skip
-    """The checkpoint, its network, and the probe as :func:`lcaudit.probes.open_probe` gives it for ``choices``."""
+) -> tuple[Checkpoint, tuple[Network, ...], Probe]:  # fmt: skip
+    """The checkpoint, the networks that it may be, and the probe opened with ``choices``."""
     checkpoint = checkpoints.open_checkpoint(model, max_download=max_download, progress=progress)
-    network = architectures.resolve(checkpoint, arch)
-    probe = probes.open_probe(str(data), network, max_download=max_download, progress=progress, **choices)
-    return checkpoint, network, probe
+    networks = architectures.candidates(checkpoint, arch)
+    probe = probes.open_probe(str(data), networks[0], max_download=max_download, progress=progress, **choices)
+    return checkpoint, networks, probe
 
 
 def _check_kinds(model: object, data: object, arch: object) -> None:

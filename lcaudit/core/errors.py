@@ -60,9 +60,17 @@ class UnknownArchitecture(AuditError):
 
 
 class AmbiguousArchitecture(AuditError):
-    """Several networks that compute different functions have exactly these tensors."""
+    """Several networks that compute different functions have exactly these tensors.
+
+    Attributes:
+        candidates: what ``--arch`` would choose between; empty where nothing can be built.
+    """
 
     kind = "ambiguous-architecture"
+
+    def __init__(self, message: str, hint: str = "", candidates: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint)
+        self.candidates = candidates
 
 
 class HubUnavailable(AuditError):

@@ -13,6 +13,7 @@ from typing import Literal
 
 from lcaudit.core import trust
 from lcaudit.core.hub_address import HubRecord
+from lcaudit.core.identification import Identification
 from lcaudit.core.quantity import Quantity
 
 #: The percentiles at which condition numbers are reported, as keys of ``FactorSpectrum.condition_number``.
@@ -82,8 +83,8 @@ class NetworkRecord:
         family: name of the family's file, or ``user`` for a factory the user named.
         title: in words, e.g. ``ResNet-20 (CIFAR, option A shortcuts, width 16)``.
         variant: what was read off the shapes (depth, widths, classes, …).
-        confidence: ``declared`` by the user, ``identified`` by keys and shapes, or ``assumed`` where
-            something that keys and shapes cannot show was taken by convention (see ``assumptions``).
+        confidence: ``declared`` by the user, ``identified`` by keys and shapes, ``chosen by probe`` among several
+            (see :class:`Identification`), or ``assumed`` by convention (see ``assumptions``).
         assumptions: what leaves no trace in the file and was assumed, in words.
         parameters: learned numbers in all (buffers excluded).
         input_shape: shape of one input, without the batch.
@@ -94,7 +95,7 @@ class NetworkRecord:
     family: str
     title: str
     variant: Mapping[str, str | int | bool]
-    confidence: Literal["declared", "identified", "assumed"]
+    confidence: Literal["declared", "identified", "chosen by probe", "assumed"]
     evidence: tuple[Evidence, ...]
     assumptions: tuple[str, ...]
     parameters: int
@@ -118,6 +119,7 @@ class ProbeRecord:
         classes: names or numbers of the classes, empty if unknown.
         shape: of one sample as fed to the network.
         preprocessing: what was done to each sample, in order, in words. hub: the repository it came from, if any.
+        confidence: of the normalisation, likewise; ``""`` where there is none to choose.
     """
 
     dataset: str
@@ -134,6 +136,7 @@ class ProbeRecord:
     normalisation: Normalisation
     preprocessing: tuple[str, ...] = ()
     hub: HubRecord | None = None
+    confidence: Literal["declared", "identified", "chosen by probe", "assumed", ""] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,6 +398,7 @@ class Measurements:
     tensors: int = 0
     notes: tuple[str, ...] = field(default=())
     exact: tuple[ExactCurvature, ...] = ()
+    identification: Identification | None = None
 
     @property
     def coverage(self) -> float:

@@ -238,7 +238,7 @@ class Gate:
 
     Attributes:
         verdict: ``pass`` (exit 0), ``fail`` (1) or ``incomplete`` (3).
-        reasons: why, one sentence each; empty for a plain pass.
+        reasons: why, and what was assumed and not confirmed, one sentence each; empty for a plain pass.
         counts: checks by status.
     """
 

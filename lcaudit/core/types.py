@@ -90,6 +90,8 @@ class Probe:
             float64 values; ``None`` where there are none.
         keys: int64 [samples], the index of each sample in its data set: seeds its label draw.
         mask: positions in order of use → bool [b, T], true where a token is real; ``None`` if nothing is padded.
+        pixels: positions in order of use → float32 [b, c, h, w] in [0, 1], before they are normalised; ``None``
+            where samples are no such images.
     """
 
     record: ProbeRecord
@@ -97,6 +99,50 @@ class Probe:
     labels: np.ndarray | None
     keys: np.ndarray
     mask: Callable[[int, int], torch.Tensor] | None = None
+    pixels: Callable[[int, int], torch.Tensor] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """One reading of what training did to images before the network saw them.
+
+    Attributes:
+        normalisation: of values in [0, 1]; a standard deviation of 1/255 leaves pixels at 0 to 255.
+        reversed_channels: whether the last channel came first (BGR). transposed: rows and columns exchanged.
+    """
+
+    normalisation: Normalisation
+    reversed_channels: bool = False
+    transposed: bool = False
+
+    def apply(self, pixels: torch.Tensor) -> torch.Tensor:
+        """[b, c, h, w] in [0, 1] → what the network reads."""
+        if self.reversed_channels:
+            pixels = pixels.flip(1)
+        if self.transposed:
+            pixels = pixels.transpose(2, 3).contiguous()
+        mean, std = (pixels.new_tensor(one).reshape(-1, 1, 1) for one in self._moments)
+        return (pixels - mean) / std
+
+    @property
+    def _moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        return self.normalisation.mean, self.normalisation.std
+
+    @property
+    def title(self) -> str:
+        """In words."""
+        mean, std = self._moments
+        if set(mean) == {0.0} and len(set(std)) == 1:
+            words = "values 0 to 1" if std[0] == 1 else f"values 0 to {1 / std[0]:g}"
+        else:
+            words = f"mean {_several(mean)}, std {_several(std)}"
+        swapped = ", last channel first" if self.reversed_channels else ""
+        return f"{words}{swapped}{', rows and columns exchanged' if self.transposed else ''}"
+
+
+def _several(values: tuple[float, ...]) -> str:
+    shown = [f"{value:.4g}" for value in values]
+    return shown[0] if len(set(shown)) == 1 else f"({', '.join(shown)})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,31 +6,31 @@ the registry. Everything after reading is shared: choosing, arranging, scaling, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from lcaudit.core import hub
 from lcaudit.core.errors import ProbeUnavailable
-from lcaudit.core.measurements import ProbeRecord
+from lcaudit.core.measurements import Normalisation, ProbeRecord
 from lcaudit.core.text import display_name, one_line
 from lcaudit.probes._contract import Pixels, Samples
 from lcaudit.probes._labels import check_labels
 from lcaudit.probes._layout import Layout, fit, fit_plain
 from lcaudit.probes._reads import embeddings, takes_rows
 from lcaudit.probes._resolve import datasets, find, recognise
-from lcaudit.probes._scale import normalisation, only_one, scaling
+from lcaudit.probes._scale import Scaling, normalisation, only_one, scaling
 from lcaudit.probes._select import DEFAULT_SAMPLES, choose, ranges
 from lcaudit.probes._tokens import are_tokens, mask_words, token_layout, token_normalisation, without_padding
 
 if TYPE_CHECKING:  # the shipped digits are of use without torch
-    from lcaudit.core.types import Network, Probe
+    from lcaudit.core.types import Network, Preprocessing, Probe
 
-__all__ = ["DEFAULT_SAMPLES", "datasets", "open_probe"]
+__all__ = ["DEFAULT_SAMPLES", "datasets", "open_probe", "preprocessings"]
 
 
 def open_probe(
@@ -126,6 +126,7 @@ def open_probe(
         )
     padding = (mask_words(mask),) if mask is not None else ()
     identity = set(chosen.mean) == {0.0} and set(chosen.std) == {1.0}
+    sure = "" if tokens else _confidence(mean is not None, scale, chosen, dataset, network)
     done = "not normalised" if identity else "normalised: (x − mean) / std for each channel"
     record = ProbeRecord(
         dataset=dataset or found.source,
@@ -142,10 +143,32 @@ def open_probe(
         normalisation=chosen,
         preprocessing=(*notes, *found.notes, *order, *pixels.notes, *layout.words, scale.words, done, *padding),
         hub=found.hub,
+        confidence=sure,
     )
     if mask is not None and mask.all():
         mask = None
-    return _probe(record, pixels, found, layout, None if tokens else scale.divisor, mask)
+    return _probe(record, pixels, found, layout, None if tokens else scale, mask)
+
+
+def preprocessings(probe: Probe, networks: Sequence[Network]) -> tuple[Preprocessing, ...]:
+    """What else than the probe's own preprocessing training could have done, the own one first.
+
+    Empty where samples are no images whose values lie in [0, 1] once scaled.
+    """
+    from lcaudit.probes._rivals import preprocessings as rivals
+
+    dataset = datasets().get(probe.record.dataset)
+    known = [one for network in networks for one in network.normalisation.values()]
+    return rivals(probe, [*known, *([dataset.normalisation] if dataset else [])])
+
+
+def _confidence(
+    declared: bool, scale: Scaling, chosen: Normalisation, dataset: str, network: Network
+) -> Literal["declared", "identified", "assumed"]:
+    """How sure the normalisation is: a code base's for this very data set is identified, all else is assumed."""
+    if declared:
+        return "declared"
+    return "identified" if dataset in network.normalisation and not scale.why_not else "assumed"
 
 
 def _widths() -> dict[str, int]:
@@ -169,10 +192,10 @@ def _probe(
     pixels: Pixels,
     found: Samples,
     layout: Layout,
-    divisor: float | None,
+    scale: Scaling | None,
     mask: np.ndarray | None,
 ) -> Probe:
-    """``divisor``: ``None`` for token ids. ``mask``: of the chosen samples."""
+    """``scale``: ``None`` for token ids. ``mask``: of the chosen samples."""
     import torch
 
     from lcaudit.core.types import Probe
@@ -181,13 +204,18 @@ def _probe(
     assert len(positions) >= 2, "at most 1 % of at least 2 images can have been left out"
     mean, std = (np.asarray(values, np.float32) for values in (record.normalisation.mean, record.normalisation.std))
 
+    def scaled(start: int, stop: int) -> np.ndarray:
+        assert scale is not None
+        values = np.array(layout.arrange(pixels.read(positions[start:stop])), np.float32, order="C")
+        values /= np.float32(scale.divisor)
+        return values
+
     def batch(start: int, stop: int) -> torch.Tensor:
         assert 0 <= start < stop <= len(positions), f"no samples {start} to {stop}"
-        if divisor is None:
+        if scale is None:
             return torch.from_numpy(pixels.read(positions[start:stop]).astype(np.int64))
-        values = np.array(layout.arrange(pixels.read(positions[start:stop])), np.float32, order="C")
+        values = scaled(start, stop)
         axes = (-1, 1, 1) if values.ndim == 4 else (-1,)
-        values /= np.float32(divisor)
         values -= mean.reshape(axes)
         values /= std.reshape(axes)
         return torch.from_numpy(values.reshape(len(values), *record.shape))
@@ -195,4 +223,12 @@ def _probe(
     labels = None if found.labels is None else found.labels[positions]
     real = None if mask is None else torch.from_numpy(mask)
     padding = None if real is None else lambda start, stop: real[start:stop]
-    return Probe(record=record, batch=batch, labels=labels, keys=positions, mask=padding)
+    images = scale is not None and scale.unit and len(layout.image) == 3 and mask is None
+    return Probe(
+        record=record,
+        batch=batch,
+        labels=labels,
+        keys=positions,
+        mask=padding,
+        pixels=(lambda start, stop: torch.from_numpy(scaled(start, stop))) if images else None,
+    )

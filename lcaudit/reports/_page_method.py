@@ -10,6 +10,7 @@ from lcaudit.core.hub_address import HubRecord
 from lcaudit.core.measurements import BatchNormReplay
 from lcaudit.core.outcomes import Report
 from lcaudit.core.text import count
+from lcaudit.reports._readings import HEADINGS, rows, told
 
 #: Rows of a table of modules or tensors; more are counted.
 _MOST = 200
@@ -41,6 +42,7 @@ def method(report: Report) -> Mapping[str, Any]:
             ("Classes", str(network.classes)),
             ("Stored as", network.dtype),
         ),
+        "readings": (HEADINGS, rows(report)),
         "evidence": tuple((step.step, step.says) for step in network.evidence),
         "assumptions": network.assumptions,
         "probe": (
@@ -55,6 +57,8 @@ def method(report: Report) -> Mapping[str, Any]:
             ("Mean", ", ".join(f"{value:.4g}" for value in normalisation.mean)),
             ("Standard deviation", ", ".join(f"{value:.4g}" for value in normalisation.std)),
             ("Normalisation from", normalisation.source),
+            ("Confidence", probe.confidence or "nothing to choose"),
+            ("Compared", told(report) or "nothing"),
         ),
         "rules": tuple(
             (rule.code, rule.name, rule.severity, rule.limit.source, numbers.limit(rule.limit.value, rule.limit.unit))

@@ -19,6 +19,7 @@ from lcaudit.core.text import count, one_line
 from lcaudit.reports import _summary as summary
 from lcaudit.reports._contract import Style, Writer
 from lcaudit.reports._layer_table import layer_lines
+from lcaudit.reports._readings import rows, told
 from lcaudit.reports._terminal import Column, cells, clip, inert, pad, prose, table, wrapped
 
 _COLOURS = {"error": "red", "warning": "yellow", "info": "cyan", "pass": "green", "fail": "red", "incomplete": "yellow"}
@@ -77,9 +78,11 @@ def _header(report: Report, style: Style) -> Iterator[str]:
     yield from _flow([f"probe  {source}, {used}", *_fit(report), normalisation], style)
     if probe.hub:
         yield from wrapped(prose(f"Hub: {probe.hub.words(12)}"), style.width, "       ")
-    notes = list(measured.notes)
+    compared = told(report)
+    notes = [*([compared] if compared else []), *measured.notes]
     if style.verbosity > 0:
         seen = [f"{step.step}: {step.says}" for step in network.evidence]
+        seen += [", ".join(filter(None, row)) for row in rows(report)]
         notes = [*seen, *(f"assumed: {line}" for line in network.assumptions), *notes]
     for note in (*notes, *report.notices):
         yield from wrapped(prose(note), style.width, "note   ", "       ")

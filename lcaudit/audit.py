@@ -11,9 +11,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
-from lcaudit import architectures, capture, checkpoints, fixes, probes, rules, spectra
+from lcaudit import architectures, capture, checkpoints, comparisons, fixes, probes, rules, spectra
+from lcaudit.core.comparison import Baseline
 from lcaudit.core.convention import convention_of
 from lcaudit.core.errors import UsageError
 from lcaudit.core.gate import FailOn, gate
@@ -21,7 +22,7 @@ from lcaudit.core.looks import until_decided
 from lcaudit.core.machine import DTYPES, choose_device, environment
 from lcaudit.core.measurements import ExactCurvature, LayerSpectra, Measurements, Settings
 from lcaudit.core.outcomes import Report, Rule, Run
-from lcaudit.core.types import Moments, Settled
+from lcaudit.core.types import Checkpoint, Moments, Network, Probe, Settled
 
 SCHEMA_VERSION = "1.0"
 
@@ -52,6 +53,7 @@ def audit(
     ignore: str | Sequence[str] = (),
     fail_on: FailOn = "error",
     min_coverage: float = 0.0,
+    baseline: Baseline | None = None,
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> Report:
     """Audit a checkpoint: identify the network, measure every layer on the probe, judge, suggest fixes.
@@ -70,6 +72,7 @@ def audit(
         exact: cross-check λmax by Lanczos iteration on the Hessian or the Gauss–Newton matrix of single layers.
         exact_layers: which ones, by name; none for the head.
         select, ignore: rule codes, prefixes or names, a string being one. progress: called with (stage, done, total).
+        baseline: what to hold the figures against (:func:`lcaudit.comparisons.read`); the gate fails on worse ones.
 
     Raises:
         AuditError: there is no verdict; the message says what was seen and what to do.
@@ -79,7 +82,9 @@ def audit(
     """
     given = dict(locals())  # what every look passes on; nothing else is local yet
     if samples == "auto":
-        return until_decided(lambda size: audit(**given | {"samples": size}), probes.DEFAULT_SAMPLES)
+        alone = given | {"baseline": None}  # it was measured with one number of samples
+        report = until_decided(lambda size: audit(**alone | {"samples": size}), probes.DEFAULT_SAMPLES)
+        return comparisons.hold(report, baseline) if baseline else report
     _check_kinds(model, data, arch)
     layers, exact_layers, select, ignore = map(_several, (layers, exact_layers, select, ignore))
     whose = capture.fisher_of(fisher, mc_samples, convention)
@@ -88,10 +93,8 @@ def audit(
     if exact_layers and not exact:
         raise UsageError("--exact-layer needs --exact hessian or --exact ggn")
     with clock("open"):
-        checkpoint = checkpoints.open_checkpoint(Path(model))
-        network = architectures.resolve(checkpoint, arch)
-        probe = probes.open_probe(
-            str(data), network, root=data_root, split=split, samples=samples, seed=seed, mean=mean, std=std,
+        checkpoint, network, probe = _open(
+            model, data, arch, root=data_root, split=split, samples=samples, seed=seed, mean=mean, std=std,
             task=task, ignore_index=ignore_index,
         )  # fmt: skip
     if exact:
@@ -144,7 +147,37 @@ def audit(
         exact=checked,
     )
     run = Run(started.isoformat(timespec="seconds"), clock.seconds)
-    return judge(measured, chosen, run=run, fail_on=fail_on, min_coverage=min_coverage)
+    report = judge(measured, chosen, run=run, fail_on=fail_on, min_coverage=min_coverage)
+    return comparisons.hold(report, baseline) if baseline else report
+
+
+def _open(
+    model: str | Path, data: str | Path, arch: str | None, **options: Any
+) -> tuple[Checkpoint, Network, Probe]:  # fmt: skip
+    checkpoint = checkpoints.open_checkpoint(Path(model))
+    network = architectures.resolve(checkpoint, arch)
+    return checkpoint, network, probes.open_probe(str(data), network, **options)
+
+
+def planned(
+    model: str | Path, data: str | Path, *, arch: str | None = None, data_root: Path | None = None,
+    batch_size: int = 50, dtype: str = "float32", device: str = "auto", fisher: str | None = None,
+    mc_samples: int | str = 1, convention: str = "kfac", layers: Sequence[str] = (), task: str = "auto",
+    ignore_index: int = -100, seed: int = 0, **options: Any,
+) -> tuple[str, dict[str, str]]:  # fmt: skip
+    """What :func:`audit` would measure with the same arguments: the SHA-256 of the weights, and how.
+
+    Cost: opening checkpoint and probe; nothing is measured. Raises: as :func:`audit` does before it measures.
+    """
+    wanted = {"root": data_root, "seed": seed, "task": task, "ignore_index": ignore_index, **options}
+    checkpoint, _, probe = _open(model, data, arch, **wanted)
+    whose = capture.fisher_of(fisher, mc_samples, convention)
+    asked = Settings(
+        seed, probe.record.samples, batch_size, dtype, device, whose.kind,
+        whose.draws if whose.kind == "expected" else 0, task, ignore_index=ignore_index, convention=convention,
+        layers=tuple(layers),
+    )  # fmt: skip
+    return checkpoint.record.sha256, comparisons.settings_of(probe.record, asked)
 
 
 def _check_kinds(model: object, data: object, arch: object) -> None:

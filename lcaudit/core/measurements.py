@@ -244,6 +244,8 @@ class LayerSpectra:
             single samples. kronecker_ratio: the product's λmax / that.
         least_samples: samples that give 4 rows per dimension, and 100: with fewer nothing is judged.
         block_reason: why these two are ``None``; ``""`` also where they were never asked for.
+        replicates: by ``id`` of a metric (:mod:`lcaudit.core.metrics`), the figure's logarithm without each group of
+            samples in turn: what a paired comparison needs. Empty where there were too few samples.
     """
 
     layer: LayerRecord
@@ -262,6 +264,7 @@ class LayerSpectra:
     kronecker_ratio: Quantity | None = None
     block_reason: str = ""
     least_samples: int = 0
+    replicates: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def product_holds(self) -> bool | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lcaudit.core.comparison import Comparison
 from lcaudit.core.measurements import Measurements
 from lcaudit.core.quantity import Quantity
 
@@ -246,6 +247,7 @@ class Report:
     Attributes:
         findings: ranked, worst first. checks: every rule × layer, passes included.
         convention: the definitions behind the numbers, one sentence each.
+        baseline: the network against a baseline, where one was given.
     """
 
     schema_version: str
@@ -256,3 +258,4 @@ class Report:
     rules: tuple[RuleRecord, ...]
     convention: tuple[str, ...]
     measurements: Measurements
+    baseline: Comparison | None = None

@@ -53,6 +53,7 @@ def analyse(moments: LayerMoments, *, float32: bool) -> LayerSpectra:
     gradient, gradient_strained = gradient_factor(moments, enough_gradient, float32)
     judged_gradient = enough_gradient and gradient_strained <= 1
     figures = {name: treated(factor) for name, factor in inputs.items()}
+    of_gradient = treated(gradient)
     of_products, fisher = treated_products(inputs["input"], gradient)
     own = None if isinstance(moments.block, str) else fisher_block.largest(moments.block)
     block = fisher_block.quantity(own) if own else None
@@ -73,7 +74,7 @@ def analyse(moments: LayerMoments, *, float32: bool) -> LayerSpectra:
         ),
         centred=_summary(centred, layer.inputs, layer.inputs - live, unbounded),
         gradient=_summary(
-            gradient.full, layer.outputs, silent, estimates(treated(gradient), n=n, enough=judged_gradient)
+            gradient.full, layer.outputs, silent, estimates(of_gradient, n=n, enough=judged_gradient)
         ),
         fisher=_summary(
             fisher,
@@ -107,7 +108,15 @@ def analyse(moments: LayerMoments, *, float32: bool) -> LayerSpectra:
         fisher_largest=block,
         kronecker_ratio=fisher_block.ratio(of_products, own) if own else None,
         block_reason=moments.block if isinstance(moments.block, str) else "" if own else "its gradients are all zero",
+        replicates=_replicates("input", figures["input"]) | _replicates("gradient", of_gradient),
     )
+
+
+def _replicates(factor: str, figures: Treated) -> dict[str, tuple[float, ...]]:
+    """Logarithms without each group of samples, by metric; none where any is not finite."""
+    places = {"kappa_80": KAPPA_80, "kappa_50": KAPPA, "largest": LARGEST}
+    kept = {f"{factor}.{name}": figures.left_out[:, place] for name, place in places.items()}
+    return {name: tuple(map(float, logs.round(6))) for name, logs in kept.items() if logs.size and np.isfinite(logs).all()}
 
 
 def _scaled(largest: Treated, weight_norm: float, n: int, judged: bool) -> Quantity:

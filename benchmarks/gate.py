@@ -1,4 +1,4 @@
-"""Does the gate stay calm, and does it bark? One network against its baseline, many times; and with its head made worse.
+"""Does the gate stay calm, and does it bark? One network against its baseline, and made worse, many times.
 
     python benchmarks/gate.py --runs 200 --output benchmarks/results/gate.json
 
@@ -125,8 +125,9 @@ def measured(folder: Path, name: str, seed: int, samples: int, layers: tuple[str
     if kept.exists():
         return serial.load(Measurements, json.loads(kept.read_text()))
     report = lcaudit.audit(
-        folder / f"{name}.safetensors", folder / "population.npz", arch=f"{folder / 'network.py'}:make", samples=samples,
-        seed=seed, device="cpu", mean=digits.MEAN, std=digits.STD, layers=layers, batch_size=200, select="LC301",
+        folder / f"{name}.safetensors", folder / "population.npz", arch=f"{folder / 'network.py'}:make",
+        samples=samples, seed=seed, device="cpu", mean=digits.MEAN, std=digits.STD,
+        layers=layers, batch_size=200, select="LC301",
     )  # fmt: skip
     kept.write_text(serial.dumps(report.measurements))
     return report.measurements
@@ -168,9 +169,19 @@ def main() -> None:
         print(f"{seed} of {options.runs}, {time.perf_counter() - started:.0f} s", flush=True)
     baselines: list[Baseline] = [comparisons.read(comparisons.dump(comparisons.create(one))) for one in before]
     calm = [comparisons.against(one, baselines[0]) for one in before[1:]]
-    every = [red(comparisons.against(one, other)) for i, one in enumerate(before) for j, other in enumerate(baselines) if i != j]
+    every = [
+        red(comparisons.against(one, other))
+        for i, one in enumerate(before)
+        for j, other in enumerate(baselines)
+        if i != j
+    ]
     worse = [comparisons.against(one, baselines[0]) for one in after[1:]]
-    each = [caught(comparisons.against(one, other)) for i, one in enumerate(after) for j, other in enumerate(baselines) if i != j]
+    each = [
+        caught(comparisons.against(one, other))
+        for i, one in enumerate(after)
+        for j, other in enumerate(baselines)
+        if i != j
+    ]
     pairs = [comparisons.paired(one, other) for one, other in zip(before[1:], after[1:], strict=True)]
     elsewhere = [any(one.layer != HEAD for one in found.having("worse")) for found in pairs]
     document = {
@@ -209,7 +220,12 @@ def spread(found: list[Comparison]) -> dict[str, float]:
               if (one.layer, one.metric) == (HEAD, "input.kappa_80") and one.ratio]  # fmt: skip
     values = sorted(one.value for one in ratios)
     held = sum((one.low or 0) <= FACTOR <= (one.high or 0) for one in ratios) / len(ratios)
-    return {"least": values[0], "median": median(values), "most": values[-1], "95 % interval holds the truth": round(held, 4)}
+    return {
+        "least": values[0],
+        "median": median(values),
+        "most": values[-1],
+        "95 % interval holds the truth": round(held, 4),
+    }
 
 
 def median(values: list[float]) -> float:

@@ -71,7 +71,9 @@ def measure(source: Path, data: str | None, progress: Callable[..., None], given
     if source.suffix == ".json" and not source.name.endswith(".index.json"):
         return read_report(source)
     if data is None:
-        raise UsageError("a checkpoint is measured on data: --data is missing", "pass --data NAME|PATH, or a report.json")
+        raise UsageError(
+            "a checkpoint is measured on data: --data is missing", "pass --data NAME|PATH, or a report.json"
+        )
     from lcaudit.audit import audit  # imports torch: seconds
 
     return audit(source, data, progress=progress, fail_on="never", **given)

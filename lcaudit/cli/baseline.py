@@ -64,7 +64,9 @@ def _measured(source: Path, data: str | None, options: dict[str, Any]) -> Measur
         progress.close()
 
 
-@_command("create", "Write the figures of a network as a baseline.", ("baseline create model.safetensors --data cifar10",))
+@_command(
+    "create", "Write the figures of a network as a baseline.", ("baseline create model.safetensors --data cifar10",)
+)
 @option("Baseline", "--force", is_flag=True, help="Replace a baseline that is there.")
 def create(source: Path, data: str | None, file: Path, force: bool, **options: Any) -> int:
     """Write a baseline of MODEL as it is, one line for each layer and figure."""
@@ -79,7 +81,9 @@ def create(source: Path, data: str | None, file: Path, force: bool, **options: A
     made = comparisons.create(_measured(source, data, options))
     write_whole(file, comparisons.dump(made))
     layers = count(len({one.layer for one in made.entries}), "layer")
-    show(f"{display_name(file)}: {count(len(made.entries), 'figure')} of {layers}, {made.measurement['samples']} samples")
+    show(
+        f"{display_name(file)}: {count(len(made.entries), 'figure')} of {layers}, {made.measurement['samples']} samples"
+    )
     return EXIT_PASS
 
 

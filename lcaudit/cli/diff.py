@@ -28,7 +28,9 @@ def _exports(ctx: click.Context, parameter: click.Parameter, value: tuple[str, .
     for given in value:
         form, _, path = given.partition("=")
         if form not in _FORMATS or path in ("", "-"):
-            raise click.BadParameter(f"{display_name(given)}: expected FORMAT=PATH, FORMAT one of {', '.join(_FORMATS)}")
+            raise click.BadParameter(
+                f"{display_name(given)}: expected FORMAT=PATH, FORMAT one of {', '.join(_FORMATS)}"
+            )
         found.append((form, Path(path)))
     return found
 

@@ -38,8 +38,9 @@ _OF_ONE_FILE = frozenset({"malformed", "refused", "limit", "unknown-architecture
     verdict=True,
 )
 @click.argument("checkpoints", nargs=-1, required=True, type=click.Path(path_type=Path))
-@option("Output", "-o", "--output", type=click.Path(path_type=Path), default=Path("lcaudit-track"), show_default=True,
-        metavar="FOLDER", help="Folder for history.jsonl, which is continued, timeline.html and timeline.json.")  # fmt: skip
+@option("Output", "-o", "--output", type=click.Path(path_type=Path), default=Path("lcaudit-track"),
+        show_default=True, metavar="FOLDER",
+        help="Folder for history.jsonl, which is continued, timeline.html and timeline.json.")  # fmt: skip
 @option("Output", "-q", "--quiet", count=True, help="No progress; -qq prints nothing.")
 def COMMAND(checkpoints: tuple[Path, ...], data: str, output: Path, quiet: int, **options: Any) -> int:
     """Measure CHECKPOINTS (files, or a folder of them) on the same samples, and show every layer over the steps.
@@ -128,7 +129,8 @@ def listed(given: Sequence[Path]) -> list[Path]:
         chosen = [one for one in inside if _is_checkpoint(one) or (one.is_file() and one.suffix in _SUFFIXES)]
         if not chosen:
             raise UsageError(
-                f"{display_name(path)}: no checkpoint in it, by name", f"expected files of {', '.join(sorted(_SUFFIXES))}"
+                f"{display_name(path)}: no checkpoint in it, by name",
+                f"expected files of {', '.join(sorted(_SUFFIXES))}",
             )
         found += sorted(chosen, key=lambda one: (step_of(one.name) is None, step_of(one.name) or 0, one.name))
     return list(dict.fromkeys(found))
@@ -138,7 +140,8 @@ def _is_checkpoint(folder: Path) -> bool:
     """Whether a folder holds the shards of one, or weights under the name that model repositories give them."""
     try:
         return folder.is_dir() and any(
-            one.name.endswith(_INDEX) or one.name in ("model.safetensors", "pytorch_model.bin") for one in folder.iterdir()
+            one.name.endswith(_INDEX) or one.name in ("model.safetensors", "pytorch_model.bin")
+            for one in folder.iterdir()
         )
     except OSError:
         return False
@@ -165,7 +168,9 @@ def _append(history: Path, line: str) -> None:
             stream.flush()
             os.fsync(stream.fileno())
     except OSError as error:
-        raise EnvironmentFailure(f"cannot write {display_name(history)}: {error.strerror}", "choose another -o") from None
+        raise EnvironmentFailure(
+            f"cannot write {display_name(history)}: {error.strerror}", "choose another -o"
+        ) from None
 
 
 measuring()(COMMAND)

@@ -24,12 +24,13 @@ from lcaudit.core.gate import with_baseline
 from lcaudit.core.measurements import LayerSpectra, Measurements
 from lcaudit.core.metrics import BY_ID, COMPARED, Metric
 from lcaudit.core.outcomes import Report
-from lcaudit.core.quantity import Quantity
 from lcaudit.core.text import display_name, one_line
 
 SCHEMA_ID = "urn:lcaudit:baseline:1"
 SCHEMA_VERSION = "1.0"
-REFRESH = "measure it anew: `lcaudit baseline create MODEL --data DATA --force --file FILE`, with the options of this run"
+REFRESH = (
+    "measure it anew: `lcaudit baseline create MODEL --data DATA --force --file FILE`, with the options of this run"
+)
 #: Digits that are kept: far below any interval.
 _DIGITS = 6
 _DRIFT = ("lcaudit", "torch", "numpy", "platform", "device", "threads")

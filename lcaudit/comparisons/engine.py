@@ -190,7 +190,9 @@ def paired(before: Measurements, after: Measurements) -> Comparison:
         )
     notes = []
     if _inputs(before) != _inputs(after):
-        notes.append("The networks normalise their inputs differently, each in its own way; that is part of the change.")
+        notes.append(
+            "The networks normalise their inputs differently, each in its own way; that is part of the change."
+        )
     sides = [{one.layer.name: one for one in measured.layers} for measured in (before, after)]
     names = list(dict.fromkeys([*sides[1], *sides[0]]))
     pairs = []

@@ -68,8 +68,8 @@ def with_baseline(before: Gate, found: Comparison) -> Gate:
     open_ = []
     if gone and not found.asked:
         open_.append(
-            f"{count(len(gone), 'layer')} of the baseline not measured: {one_line(sorted(gone), 3)}; if the network has "
-            "changed, `lcaudit baseline prune` drops what it no longer has"
+            f"{count(len(gone), 'layer')} of the baseline not measured: {one_line(sorted(gone), 3)}; if the network "
+            "has changed, `lcaudit baseline prune` drops what it no longer has"
         )
     if not found.comparisons:
         open_.append("no figure could be compared with the baseline")

@@ -60,7 +60,7 @@ def _gradient_norm(layer: LayerSpectra) -> Quantity:
 
 
 METRICS = (
-    Metric("input.kappa_80", "κ_80 of Σ_x", "how lopsided the layer's input is, its weakest fifth of directions left out",
+    Metric("input.kappa_80", "κ_80 of Σ_x", "how lopsided the layer's input is, its weakest fifth left out",
            _kappa(_input, "80"), _input, "judged"),
     Metric("input.kappa_50", "κ_50 of Σ_x", "how lopsided the stronger half of the input's directions is",
            _kappa(_input, "50"), _input, "judged"),
@@ -80,7 +80,8 @@ METRICS = (
            lambda layer: layer.input.effective_rank, None, "followed"),
     Metric("gradient.norm", "gradient norm", "root mean square over samples of ‖∂ℓ/∂h‖ at the layer's output",
            _gradient_norm, None, "followed"),
-    Metric("weight.norm", "‖W‖", "Frobenius norm of the weight", lambda layer: exact(layer.weight_norm), None, "followed"),
+    Metric("weight.norm", "‖W‖", "Frobenius norm of the weight",
+           lambda layer: exact(layer.weight_norm), None, "followed"),
 )  # fmt: skip
 BY_ID = {metric.id: metric for metric in METRICS}
 #: Those that a baseline stores and a comparison compares.

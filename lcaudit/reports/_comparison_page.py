@@ -13,7 +13,6 @@ from lcaudit.core.comparison import Change, Comparison
 from lcaudit.core.metrics import COMPARED
 from lcaudit.core.outcomes import Limit
 from lcaudit.core.quantity import Quantity
-from lcaudit.core.text import count
 from lcaudit.reports import _comparison_words as words
 from lcaudit.reports._profile import Series, profile
 
@@ -21,11 +20,7 @@ from lcaudit.reports._profile import Series, profile
 _MOST = 40
 #: Rows of the table behind the plots; a page of more would be slow to open.
 _MOST_ROWS = 2000
-_PRIMER = (
-    "κ, the condition number, says how lopsided what a layer reads is (Σ_x), or its gradient (Σ_g): how many times more "
-    "it varies along its strongest direction than along a weak one. Gradient descent needs steps about in proportion to "
-    "κ, so a larger κ is worse. It does not say how well the model predicts."
-)
+_PRIMER = f"{words.KAPPA}, so a larger κ is worse. It does not say how well the model predicts."
 HEADINGS = ("Layer", "Figure", "Before", "After", "After / before", "95 % interval", "Corrected interval", "")
 
 
@@ -66,8 +61,9 @@ def view(comparison: Comparison) -> Mapping[str, Any]:
 def _statistics(comparison: Comparison) -> tuple[tuple[str, str, str], ...]:
     said = words.WORDS[comparison.kind]
     tiles = [
-        (said[state].capitalize(), str(len(comparison.having(state))), "") for state in ("worse", "improved", "unchanged")
-    ]  # fmt: skip
+        (said[state].capitalize(), str(len(comparison.having(state))), "")
+        for state in ("worse", "improved", "unchanged")
+    ]
     tiles[2] = (tiles[2][0], tiles[2][1], "no change was shown")
     apart = len(comparison.having("new")) + len(comparison.having("gone"))
     least = comparison.detectable
@@ -94,7 +90,9 @@ def panels(comparison: Comparison) -> tuple[Panel, ...]:
             plot = profile(metric.title, sides, names, worse, height=320, detailed=True)
             if plot is None:
                 continue
-            marks = "full marks HEAD, rings BASE" if comparison.kind == "paired" else "full marks now, rings the baseline"
+            marks = (
+                "full marks HEAD, rings BASE" if comparison.kind == "paired" else "full marks now, rings the baseline"
+            )
             note = f"How lopsided each layer's input is: {marks} where it lies elsewhere; triangles have grown worse."
             shown.append(Panel(f"{metric.title}, before and after", note, plot))
         ratios = Series(f"change of {metric.title}", tuple(_corrected(change) for change in changes))
@@ -102,7 +100,8 @@ def panels(comparison: Comparison) -> tuple[Panel, ...]:
         edges = [(Limit(edge, "×", ""), places) for edge in (1 + comparison.margin, 1 / (1 + comparison.margin))]
         plot = profile(f"Change of {metric.title}", [ratios], names, worse, edges, 180)
         if plot is not None:
-            note = f"After / before with its corrected interval. Dashed: the margin of {numbers.percent(comparison.margin, 0)}."
+            margin = numbers.percent(comparison.margin, 0)
+            note = f"After / before with its corrected interval. Dashed: the margin of {margin}."
             shown.append(Panel(f"Change of {metric.title}", note, plot))
     return tuple(shown)
 
@@ -119,5 +118,3 @@ def _corrected(change: Change | None) -> Quantity | None:
     if change is None or change.ratio is None or change.low is None:
         return None
     return replace(change.ratio, low=change.low, high=change.high)
-
-

@@ -22,6 +22,12 @@ WORDS: dict[str, dict[State, str]] = {
         "gone": "not measured", "larger": "larger", "smaller": "smaller",
     },
 }  # fmt: skip
+#: What the figures are about, for a reader who has never met one.
+KAPPA = (
+    "κ, the condition number, says how lopsided what a layer reads is (Σ_x), or its gradient (Σ_g): how many times "
+    "more it varies along its strongest direction than along a weak one. Gradient descent needs steps about in "
+    "proportion to κ"
+)
 #: Told before all others, and listed without being asked for.
 _TOLD: tuple[State, ...] = ("worse", "improved", "larger", "smaller", "gone", "new")
 #: The verdict's class on a page and on a terminal.
@@ -144,8 +150,8 @@ def method(comparison: Comparison) -> tuple[str, ...]:
     words = WORDS[comparison.kind]
     return (
         pairing,
-        f"A figure has {words['worse']} if two things hold: its corrected interval lies wholly above no change, and the "
-        f"change exceeds {numbers.percent(comparison.margin, 0)}. The corrected interval leaves out "
+        f"A figure has {words['worse']} if two things hold: its corrected interval lies wholly above no change, and "
+        f"the change exceeds {numbers.percent(comparison.margin, 0)}. The corrected interval leaves out "
         f"{numbers.percent(comparison.alpha, 0)} divided by the {count(comparison.comparisons, 'comparison')} on each "
         f"side (Bonferroni), so that an unchanged network has any figure called {words['worse']} at most once in "
         f"{round(1 / comparison.alpha)} runs.",
@@ -160,7 +166,11 @@ def facts(comparison: Comparison) -> tuple[tuple[str, str], ...]:
     """What was compared."""
     first = "Base" if comparison.kind == "paired" else "Baseline"
     second = "Head" if comparison.kind == "paired" else "Now"
-    shared = "the same samples and label draws for both" if comparison.kind == "paired" else "the same data, other samples or the same"
+    shared = (
+        "the same samples and label draws for both"
+        if comparison.kind == "paired"
+        else "the same data, other samples or the same"
+    )
     return (
         (first, f"{comparison.before.name}, {comparison.before.title}"),
         (f"{first}, SHA-256", comparison.before.sha256),

@@ -53,7 +53,9 @@ def lines(title: str, steps: Sequence[float], found: Sequence[Line], axis: str, 
     ends = [_end(one, steps, x, y) for one in ordered if one.style >= 0]
     parts = [grid_lines(y), ticks_below(x, bottom), box, *ends, text((LEFT + RIGHT) / 2, height - 2, axis)]
     told = ", ".join(display_name(one.layer, 60) for one in found if one.style >= 0)
-    said = f"{title} of {len(found)} layers at {len(steps)} steps; told apart: {told}. Every figure is in the table below."
+    said = (
+        f"{title} of {len(found)} layers at {len(steps)} steps; told apart: {told}. Every figure is in the table below."
+    )
     return picture(height, title, said, parts)
 
 

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from lcaudit.core.comparison import Point
 from lcaudit.core.text import count
 from lcaudit.reports import _timeline_words as words
+from lcaudit.reports._comparison_words import KAPPA
 from lcaudit.reports._lines import STYLES, Line, lines
 
 #: Columns of a table; of more checkpoints evenly spread ones are shown, the JSON has all.
@@ -18,9 +19,8 @@ _MOST_COLUMNS = 24
 #: Layers that have their own line in a legend and a row in a table.
 _MOST_ROWS = 400
 _PRIMER = (
-    "κ, the condition number, says how lopsided what a layer reads is (Σ_x), or its gradient (Σ_g): how many times more "
-    "it varies along its strongest direction than along a weak one. Gradient descent needs steps about in proportion to "
-    "κ. λmax says how large both are, ranks how many directions are in use. All checkpoints saw the same samples."
+    f"{KAPPA}. λmax says how large both are, ranks how many directions are in use. All checkpoints "
+    "saw the same samples."
 )
 
 
@@ -76,7 +76,9 @@ def _spread(number: int) -> list[int]:
 
 
 def _panel(course: words.Course, points: Sequence[Point], picked: Sequence[int]) -> Panel:
-    steps = [float(one.step or 0) for one in points] if words.stepped(points) else [float(i) for i in range(len(points))]
+    steps = (
+        [float(one.step or 0) for one in points] if words.stepped(points) else [float(i) for i in range(len(points))]
+    )
     told = _told(course)
     drawn = [
         Line(name, tuple(entry.value if entry else None for entry in row), told.index(name) if name in told else -1)
@@ -102,5 +104,3 @@ def _told(course: words.Course) -> list[str]:
     names = [changes[0][0], changes[-1][0]] if changes else []
     found = list(dict.fromkeys([*names, *list(course.entries)[-1:]]))
     return found[: len(STYLES)]
-
-

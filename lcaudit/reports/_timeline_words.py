@@ -78,8 +78,9 @@ def sentence(points: Sequence[Point]) -> str:
         told = f"{name} {numbers.number(first.value)} → {numbers.number(last.value)} ({_times(first, last)})"
         said.append(told)
     rising = sum(last.value > first.value for _, first, last in changes)
+    title = BY_ID[LEADING].title
     return (
-        f"{span}. From the first to the last, {BY_ID[LEADING].title} rose in {rising} of {count(len(changes), 'layer')}; "
+        f"{span}. From the first to the last, {title} rose in {rising} of {count(len(changes), 'layer')}; "
         f"most and least: {'; '.join(dict.fromkeys(said))}."
     )
 

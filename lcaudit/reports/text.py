@@ -50,7 +50,10 @@ def write(report: Report, style: Style) -> str:
 
 def _baseline(found: Comparison, style: Style) -> list[str]:
     """The network against its baseline."""
-    return [f"baseline  {clip(found.before.name, 60)}", *changes(found, replace(style, verbosity=min(0, style.verbosity)))]
+    return [
+        f"baseline  {clip(found.before.name, 60)}",
+        *changes(found, replace(style, verbosity=min(0, style.verbosity))),
+    ]
 
 
 def _header(report: Report, style: Style) -> Iterator[str]:

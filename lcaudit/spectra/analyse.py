@@ -73,9 +73,7 @@ def analyse(moments: LayerMoments, *, float32: bool) -> LayerSpectra:
             inputs["input"].full, layer.inputs, layer.inputs - live, estimates(figures["input"], n=n, enough=judged)
         ),
         centred=_summary(centred, layer.inputs, layer.inputs - live, unbounded),
-        gradient=_summary(
-            gradient.full, layer.outputs, silent, estimates(of_gradient, n=n, enough=judged_gradient)
-        ),
+        gradient=_summary(gradient.full, layer.outputs, silent, estimates(of_gradient, n=n, enough=judged_gradient)),
         fisher=_summary(
             fisher,
             layer.inputs * layer.outputs // layer.groups,
@@ -116,7 +114,9 @@ def _replicates(factor: str, figures: Treated) -> dict[str, tuple[float, ...]]:
     """Logarithms without each group of samples, by metric; none where any is not finite."""
     places = {"kappa_80": KAPPA_80, "kappa_50": KAPPA, "largest": LARGEST}
     kept = {f"{factor}.{name}": figures.left_out[:, place] for name, place in places.items()}
-    return {name: tuple(map(float, logs.round(6))) for name, logs in kept.items() if logs.size and np.isfinite(logs).all()}
+    return {
+        name: tuple(map(float, logs.round(6))) for name, logs in kept.items() if logs.size and np.isfinite(logs).all()
+    }
 
 
 def _scaled(largest: Treated, weight_norm: float, n: int, judged: bool) -> Quantity:

@@ -31,7 +31,13 @@ def write(comparison: Comparison, style: Style) -> str:
         lines += [*_table(told[:_MOST], comparison), ""]
     if len(told) > _MOST:
         lines += [f"and {len(told) - _MOST} more", ""]
-    lines += ["<details><summary>Every figure</summary>", "", *_table(comparison.changes[:1000], comparison), "", "</details>"]
+    lines += [
+        "<details><summary>Every figure</summary>",
+        "",
+        *_table(comparison.changes[:1000], comparison),
+        "",
+        "</details>",
+    ]
     lines += ["", *(escaped(note, 1000) for note in comparison.notes)]
     return "\n".join(lines).rstrip() + "\n"
 

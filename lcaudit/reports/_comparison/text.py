@@ -22,7 +22,9 @@ _COLUMNS = (
 
 def write(comparison: Comparison, style: Style) -> str:
     """``comparison`` in lines of at most ``style.width`` columns where that is possible."""
-    blocks = [[f"{clip(comparison.before.name, 60)} → {clip(comparison.after.name, 60)}", f"data  {prose(comparison.data)}"]]
+    blocks = [
+        [f"{clip(comparison.before.name, 60)} → {clip(comparison.after.name, 60)}", f"data  {prose(comparison.data)}"]
+    ]
     if style.verbosity < 0:
         blocks = []
     blocks.append(changes(comparison, style))

@@ -67,6 +67,15 @@ class Command(click.Command):
             write_exit_codes(formatter)
 
 
+class Group(Command, click.Group):
+    """Commands under one name, listed after examples and options."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Examples, options, then the commands."""
+        super().format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
 def write_exit_codes(formatter: click.HelpFormatter) -> None:
     """The exit codes as a section."""
     with formatter.section("Exit codes"):

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lcaudit.cli._baseline import FILE, read_baseline, refreshing
-from lcaudit.cli._help import Command, option
+from lcaudit.cli._help import Command, Group, option
 from lcaudit.cli._measuring import measure, measuring
 from lcaudit.cli._progress import Progress
-from lcaudit.cli._streams import show
+from lcaudit.cli._streams import note, show
 from lcaudit.core.errors import UsageError
 from lcaudit.core.files import check_writable, write_whole
 from lcaudit.core.gate import EXIT_FINDINGS, EXIT_PASS
@@ -25,14 +25,18 @@ if TYPE_CHECKING:
 
 @click.group(
     name="baseline",
+    cls=Group,
+    examples=(
+        "baseline create model.safetensors --data cifar10",
+        "baseline update lcaudit-report/report.json",
+    ),
     short_help="Keep the figures that a network is held against.",
-    epilog="`lcaudit check MODEL --data D --baseline FILE` holds a network against it.",
 )
 def COMMAND() -> None:
     """Write, move and prune the committed file that `lcaudit check --baseline` compares with.
 
     MODEL is a checkpoint, measured with the options of `lcaudit check`, or the report.json of a check, with which
-    nothing is measured again.
+    nothing is measured again. `lcaudit check MODEL --data D --baseline FILE` holds a network against it.
     """
 
 
@@ -84,6 +88,11 @@ def create(source: Path, data: str | None, file: Path, force: bool, **options: A
     show(
         f"{display_name(file)}: {count(len(made.entries), 'figure')} of {layers}, {made.measurement['samples']} samples"
     )
+    shaky = sum(not one.reliable for one in made.entries)
+    if shaky:
+        note(
+            f"{count(shaky, 'figure')} not reliable at so few samples: the gate cannot see them change; pass more samples"
+        )
     return EXIT_PASS
 
 

@@ -12,6 +12,6 @@ from lcaudit.comparisons.fingerprint import digest, fingerprint
 from lcaudit.comparisons.history import key_of, latest, point, read_history, settings_of, written
 
 __all__ = [
-    "ALPHA", "MARGIN", "NotComparable", "against", "anchors", "create", "digest", "dump",
-    "fingerprint", "hold", "key_of", "latest", "paired", "point", "prune", "read", "read_history", "settings_of", "update", "written",
+    "ALPHA", "MARGIN", "NotComparable", "against", "anchors", "create", "digest", "dump", "fingerprint", "hold",
+    "key_of", "latest", "paired", "point", "prune", "read", "read_history", "settings_of", "update", "written",
 ]  # fmt: skip

@@ -93,7 +93,7 @@ def unpaired_ratio(before: Figure, after: Figure) -> Quantity | None:
     squares = [(error * error, degrees) for error, degrees in (errors[0], errors[1])]
     total = sum(square for square, _ in squares)
     uncertain = sum(square * square / degrees for square, degrees in squares if degrees)
-    degrees = max(1, int(total * total / uncertain)) if uncertain > 0 else 0
+    degrees = max(1, int(total * total / uncertain + 1e-9)) if uncertain > 0 else 0
     log = math.log(after.quantity.value / before.quantity.value)
     return _ratio(log, math.sqrt(total), degrees, min(before.quantity.n, after.quantity.n), "from both intervals")
 

@@ -29,14 +29,14 @@ class Panel:
     """One metric over the steps.
 
     Attributes:
-        legend: (mark's class, layer) of the lines told apart. rows: (layer, figures) of the table.
+        legend: (mark's class, layer, why it is told apart) of those lines. rows: (layer, figures) of the table.
     """
 
     anchor: str
     title: str
     about: str
     plot: Markup | None
-    legend: tuple[tuple[str, str], ...]
+    legend: tuple[tuple[str, str, str], ...]
     rows: tuple[tuple[str, tuple[str, ...]], ...]
 
 
@@ -80,8 +80,9 @@ def _panel(course: words.Course, points: Sequence[Point], picked: Sequence[int])
         [float(one.step or 0) for one in points] if words.stepped(points) else [float(i) for i in range(len(points))]
     )
     told = _told(course)
+    place = {name: i for i, name in enumerate(told)}
     drawn = [
-        Line(name, tuple(entry.value if entry else None for entry in row), told.index(name) if name in told else -1)
+        Line(name, tuple(entry.value if entry else None for entry in row), place.get(name, -1))
         for name, row in course.entries.items()
     ]
     rows = tuple(
@@ -93,14 +94,20 @@ def _panel(course: words.Course, points: Sequence[Point], picked: Sequence[int])
         title=course.metric.title,
         about=course.metric.about,
         plot=lines(course.metric.title, steps, drawn, _axis(points)),
-        legend=tuple((marks[i], name) for i, name in enumerate(told)),
+        legend=tuple((marks[i], name, why) for i, (name, why) in enumerate(told.items())),
         rows=rows,
     )
 
 
-def _told(course: words.Course) -> list[str]:
-    """The layer that rose most, the one that fell most, and the last one in order of execution."""
+def _told(course: words.Course) -> dict[str, str]:
+    """Layer → why: rose most, fell most, last in order of execution, and those that are largest in the end."""
     changes = words.moved(course)
-    names = [changes[0][0], changes[-1][0]] if changes else []
-    found = list(dict.fromkeys([*names, *list(course.entries)[-1:]]))
-    return found[: len(STYLES)]
+    found: dict[str, str] = {}
+    if changes and changes[0][2].value > changes[0][1].value:
+        found[changes[0][0]] = "rose most"
+    if changes and changes[-1][2].value < changes[-1][1].value:
+        found[changes[-1][0]] = "fell most"
+    found.setdefault(list(course.entries)[-1], "the last layer")
+    for name, _, _ in sorted(changes, key=lambda one: -one[2].value):
+        found.setdefault(name, "among the largest in the end")
+    return dict(list(found.items())[: len(STYLES)])

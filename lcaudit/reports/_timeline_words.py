@@ -69,20 +69,37 @@ def moved(course: Course) -> list[tuple[str, Entry, Entry]]:
 def sentence(points: Sequence[Point]) -> str:
     """What happened over training, in one sentence or two; names are not yet escaped."""
     known = {course.metric.id: course for course in courses(points)}
-    span = f"{count(len(points), 'checkpoint')}, {label(points[0])} to {label(points[-1])}"
+    span = f"{count(len(points), 'checkpoint')}, {'steps ' if stepped(points) else ''}{label(points[0])} to "
+    span += label(points[-1])
     changes = moved(known[LEADING]) if LEADING in known else []
     if not changes:
         return f"{span}: κ_80 of Σ_x is not reliable at two of them in any layer; more samples may do."
-    said = []
-    for name, first, last in (changes[0], changes[-1]) if len(changes) > 1 else changes:
-        told = f"{name} {numbers.number(first.value)} → {numbers.number(last.value)} ({_times(first, last)})"
-        said.append(told)
-    rising = sum(last.value > first.value for _, first, last in changes)
+    rose = [one for one in changes if one[2].value > one[1].value]
+    fell = [one for one in reversed(changes) if one[2].value < one[1].value]
+    said = [f"{words} in {_told(one[0])}" for words, one in (("most", rose), ("most", fell)) if one]
     title = BY_ID[LEADING].title
-    return (
-        f"{span}. From the first to the last, {title} rose in {rising} of {count(len(changes), 'layer')}; "
-        f"most and least: {'; '.join(dict.fromkeys(said))}."
-    )
+    told = f"{span}. From the first to the last, {title} rose in {len(rose)} of {count(len(changes), 'layer')}"
+    told += f", {said[0]}" if rose else ""
+    told += f", and fell in {len(fell)}" + (f", {said[-1]}" if fell else "")
+    return f"{told}. {_peak(known[LEADING], points)}"
+
+
+def _told(one: tuple[str, Entry, Entry]) -> str:
+    name, first, last = one
+    return f"“{name}”, {numbers.number(first.value)} → {numbers.number(last.value)} ({_times(first, last)})"
+
+
+def _peak(course: Course, points: Sequence[Point]) -> str:
+    """The largest reliable figure of all."""
+    found = [
+        (entry.value, name, place)
+        for name, row in course.entries.items()
+        for place, entry in enumerate(row)
+        if entry and entry.reliable and math.isfinite(entry.value)
+    ]
+    value, name, place = max(found)
+    at = f"step {label(points[place])}" if stepped(points) else label(points[place])
+    return f"It was largest in “{name}”, {numbers.number(value)} at {at}."
 
 
 def _times(first: Entry, last: Entry) -> str:

@@ -144,8 +144,8 @@ def update(
 ) -> tuple[Baseline, Comparison, tuple[Change, ...]]:
     """The baseline moved as far as there is evidence.
 
-    Improved figures and new ones take the new value, worse ones only where ``accept`` names the layer; all else
-    stays, also what was not measured.
+    Improved figures and new ones take the new value, worse ones only where ``accept`` names the layer; scales, which
+    are not judged, follow where nothing worse is left. All else stays, also what was not measured.
 
     Args:
         accept: names of layers whose worse values are taken, ``*`` for anything. reason: why; kept with them.
@@ -164,14 +164,14 @@ def update(
         if not any(fnmatchcase(change.layer, pattern) for change in worse):
             named = one_line([*dict.fromkeys(change.layer for change in worse)]) or "none"
             raise UsageError(f"--accept-worse {display_name(pattern)}: no such layer is worse", f"worse: {named}")
+    accepted = [change for change in worse if any(fnmatchcase(change.layer, pattern) for pattern in accept)]
+    moving = {"improved", "new"}
+    if len(accepted) == len(worse):  # else figures of a network that is not accepted would be mixed in
+        moving |= {"larger", "smaller"}
     taken = tuple(
         change
         for change in found.changes
-        if change.after is not None
-        and (
-            change.state in ("improved", "new", "larger", "smaller")
-            or (change.state == "worse" and any(fnmatchcase(change.layer, pattern) for pattern in accept))
-        )
+        if change.after is not None and (change.state in moving or change in accepted)
     )
     fresh = {(one.layer, one.metric): one for one in entries_of(measured)}
     kept = {(one.layer, one.metric): one for one in baseline.entries}

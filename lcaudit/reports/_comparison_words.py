@@ -118,8 +118,8 @@ def sentence(comparison: Comparison) -> str:
     extremes = sorted(found, key=_size)
     first = row(extremes[0], comparison)
     return (
-        f"{count(len(found), 'figure')} {word}, in {one_line(layers, 3)}; "
-        f"most, {first.figure} of {first.layer}: {first.before} → {first.after}, {first.change} ({first.interval})."
+        f"{count(len(found), 'figure')} {word}, in {one_line([f'“{layer}”' for layer in layers], 3)}; most of all "
+        f"{first.figure} in “{first.layer}”, {first.before} → {first.after}, {first.change} ({first.interval})."
     )
 
 
@@ -150,8 +150,8 @@ def method(comparison: Comparison) -> tuple[str, ...]:
     words = WORDS[comparison.kind]
     return (
         pairing,
-        f"A figure has {words['worse']} if two things hold: its corrected interval lies wholly above no change, and "
-        f"the change exceeds {numbers.percent(comparison.margin, 0)}. The corrected interval leaves out "
+        f"A figure counts as {words['worse']} if two things hold: its corrected interval lies wholly above no change, "
+        f"and the change exceeds {numbers.percent(comparison.margin, 0)}. The corrected interval leaves out "
         f"{numbers.percent(comparison.alpha, 0)} divided by the {count(comparison.comparisons, 'comparison')} on each "
         f"side (Bonferroni), so that an unchanged network has any figure called {words['worse']} at most once in "
         f"{round(1 / comparison.alpha)} runs.",

@@ -20,7 +20,7 @@ def pair(tmp_path_factory):
     (folder / "network.py").write_text(NETWORK)
     *_, state = trained(160)
     save_file(dict(state), folder / "base.safetensors")
-    save_file(made_worse(state, 1.3), folder / "head.safetensors")
+    save_file(made_worse(state, 5), folder / "head.safetensors")
     return folder / "base.safetensors", folder / "head.safetensors", options(folder)
 
 

@@ -30,8 +30,9 @@ def write(comparison: Comparison, style: Style) -> str:
     blocks.append(changes(comparison, style))
     state = words.outcome(comparison)
     verdict = f"{words.WORDS[comparison.kind][state].upper()}  {prose(words.sentence(comparison))}"
-    colour = _COLOURS[words.TONES[state]] if style.color else None
-    last = [click.style(line, fg=colour) for line in wrapped(verdict, style.width, "")]
+    last = wrapped(verdict, style.width, "")
+    if style.color:
+        last = [click.style(line, fg=_COLOURS[words.TONES[state]]) for line in last]
     text = "\n\n".join("\n".join(block) for block in [*blocks, last] if block)
     return inert(text) + "\n"
 

@@ -8,7 +8,7 @@ The head is made worse without changing what the network computes: its input is 
 eigenvalue of Σ_x, over the largest, to the power 1 + γ, and its weight is turned back. γ is such that κ_80 over the
 whole population is 1.5 times what it was.
 
-* *unchanged*: audited with each seed, against the baseline of seed 0; and each against every other's.
+* *unchanged*: audited with each seed, against the baseline of seed 0; and against those of the first 20 seeds.
 * *made worse*, unpaired: against the same baseline. Paired: `lcaudit diff` of both networks on the same samples.
 """
 
@@ -36,6 +36,8 @@ from lcaudit.probes import digits
 
 FACTOR = 1.5
 HEAD = "body.linear"
+#: Baselines, of the first seeds, that every seed is held against besides the first one.
+BASELINES = 20
 NETWORK = '''
 import torch
 
@@ -172,14 +174,14 @@ def main() -> None:
     every = [
         red(comparisons.against(one, other))
         for i, one in enumerate(before)
-        for j, other in enumerate(baselines)
+        for j, other in enumerate(baselines[:BASELINES])
         if i != j
     ]
     worse = [comparisons.against(one, baselines[0]) for one in after[1:]]
     each = [
         caught(comparisons.against(one, other))
         for i, one in enumerate(after)
-        for j, other in enumerate(baselines)
+        for j, other in enumerate(baselines[:BASELINES])
         if i != j
     ]
     pairs = [comparisons.paired(one, other) for one, other in zip(before[1:], after[1:], strict=True)]
@@ -196,9 +198,9 @@ def main() -> None:
         "margin": comparisons.MARGIN,
         "comparisons": [min(one.comparisons for one in calm), max(one.comparisons for one in calm)],
         "unchanged, red": share([red(one) for one in calm]),
-        "unchanged, red, every seed against every other's baseline": share(every),
+        f"unchanged, red, every seed against {BASELINES} baselines": share(every),
         "made worse, caught against the baseline": share([caught(one) for one in worse]),
-        "made worse, caught, every seed against every other's baseline": share(each),
+        f"made worse, caught, every seed against {BASELINES} baselines": share(each),
         "made worse, caught by diff": share([caught(one) for one in pairs]),
         "diff, another layer called worse": share(elsewhere),
         "ratio of the head by diff": spread(pairs),

@@ -9,7 +9,7 @@ import click
 
 EXIT_CODES = (
     ("0", "the gate passed"),
-    ("1", "findings at or above --fail-on"),
+    ("1", "findings at or above --fail-on, or a figure that has become worse"),
     ("2", "no verdict: wrong usage, a file that cannot be audited, a failure of lcaudit"),
     ("3", "incomplete: something was not measured, or nothing could be decided"),
     ("130, 143", "interrupted, terminated"),

@@ -18,6 +18,7 @@ import argparse
 import json
 import tempfile
 import time
+from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -171,12 +172,15 @@ def main() -> None:
         print(f"{seed} of {options.runs}, {time.perf_counter() - started:.0f} s", flush=True)
     baselines: list[Baseline] = [comparisons.read(comparisons.dump(comparisons.create(one))) for one in before]
     calm = [comparisons.against(one, baselines[0]) for one in before[1:]]
-    every = [
-        red(comparisons.against(one, other))
+    found = {
+        (i, j): comparisons.against(one, other)
         for i, one in enumerate(before)
         for j, other in enumerate(baselines[:BASELINES])
         if i != j
-    ]
+    }
+    every = [red(one) for one in found.values()]
+    unlucky = Counter(j for (_, j), one in found.items() if red(one))
+    accused = Counter(change.metric for one in found.values() for change in one.having("worse"))
     worse = [comparisons.against(one, baselines[0]) for one in after[1:]]
     each = [
         caught(comparisons.against(one, other))
@@ -199,6 +203,8 @@ def main() -> None:
         "comparisons": [min(one.comparisons for one in calm), max(one.comparisons for one in calm)],
         "unchanged, red": share([red(one) for one in calm]),
         f"unchanged, red, every seed against {BASELINES} baselines": share(every),
+        "figures called worse there": dict(accused.most_common()),
+        "red against the least lucky of them": max(unlucky.values(), default=0),
         "made worse, caught against the baseline": share([caught(one) for one in worse]),
         f"made worse, caught, every seed against {BASELINES} baselines": share(each),
         "made worse, caught by diff": share([caught(one) for one in pairs]),

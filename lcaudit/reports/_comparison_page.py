@@ -21,7 +21,7 @@ _MOST = 40
 #: Rows of the table behind the plots; a page of more would be slow to open.
 _MOST_ROWS = 2000
 _PRIMER = f"{words.KAPPA}, so a larger κ is worse. It does not say how well the model predicts."
-HEADINGS = ("Layer", "Figure", "Before", "After", "After / before", "95 % interval", "Corrected interval", "")
+HEADINGS = ("Layer", "Figure", "", "Before", "After", "After / before", "95 % interval", "Corrected interval")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from lcaudit import architectures, capture, checkpoints, fixes, probes, rules, spectra
+from lcaudit import architectures, capture, checkpoints, comparisons, fixes, probes, rules, spectra
 from lcaudit.core import hub
+from lcaudit.core.comparison import Baseline
 from lcaudit.core.convention import convention_of
 from lcaudit.core.errors import UsageError
 from lcaudit.core.gate import FailOn, gate
@@ -59,6 +60,7 @@ def audit(
     suppress: Sequence[Suppression] = (),
     notices: Sequence[str] = (),
     max_download: int | str = hub.MOST,
+    baseline: Baseline | None = None,
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> Report:
     """Audit a checkpoint: identify the network, measure every layer on the probe, judge, suggest fixes.
@@ -85,6 +87,7 @@ def audit(
         suppress: findings that shall not count; the report lists them. notices: sentences about the settings that
             the report shall repeat.
         max_download: how much may be downloaded for the model, and for the data: bytes, or a size such as ``10GB``.
+        baseline: what to hold the figures against (:func:`lcaudit.comparisons.read`); the gate fails on worse ones.
         progress: called with (stage, done, total); a total of 0 marks a sentence by itself.
 
     Raises:
@@ -95,7 +98,9 @@ def audit(
     """
     given = dict(locals())  # what every look passes on; nothing else is local yet
     if samples == "auto":
-        return until_decided(lambda size: audit(**given | {"samples": size}), probes.DEFAULT_SAMPLES)
+        alone = given | {"baseline": None}  # it was measured with one number of samples
+        report = until_decided(lambda size: audit(**alone | {"samples": size}), probes.DEFAULT_SAMPLES)
+        return comparisons.hold(report, baseline) if baseline else report
     _check_kinds(model, data, arch)
     layers, exact_layers, select, ignore = map(_several, (layers, exact_layers, select, ignore))
     whose = capture.fisher_of(fisher, mc_samples, convention)
@@ -170,7 +175,8 @@ def audit(
     )
     run = Run(started.isoformat(timespec="seconds"), clock.seconds)
     report = judge(measured, chosen, run=run, fail_on=fail_on, min_coverage=min_coverage, suppress=suppress)
-    return replace(report, subject=_subject(Path(model)), notices=(*notices, *report.notices))
+    report = replace(report, subject=_subject(Path(model)), notices=(*notices, *report.notices))
+    return comparisons.hold(report, baseline) if baseline else report
 
 
 def _subject(model: Path) -> str:
@@ -251,6 +257,28 @@ def _open(
     networks = architectures.candidates(checkpoint, arch)
     probe = probes.open_probe(str(data), networks[0], max_download=max_download, progress=progress, **choices)
     return checkpoint, networks, probe
+
+
+def planned(
+    model: str | Path, data: str | Path, *, arch: str | None = None, data_root: Path | None = None,
+    batch_size: int | str = "auto", dtype: str = "float32", device: str = "auto", fisher: str | None = None,
+    mc_samples: int | str = 1, convention: str = "kfac", layers: Sequence[str] = (), task: str = "auto",
+    ignore_index: int = -100, seed: int = 0, max_memory: int | None = None, max_download: int | str = hub.MOST,
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None, **options: Any,
+) -> tuple[str, dict[str, str]]:  # fmt: skip
+    """What :func:`audit` would measure with the same arguments: the SHA-256 of the weights, and how.
+
+    Cost: opening checkpoint and probe; nothing is measured. Raises: as :func:`audit` does before it measures.
+    """
+    wanted = {"root": data_root, "seed": seed, "task": task, "ignore_index": ignore_index, **options}
+    checkpoint, _, probe = _open(model, data, arch, max_download, progress, **wanted)
+    whose = capture.fisher_of(fisher, mc_samples, convention)
+    asked = Settings(
+        seed, probe.record.samples, 0, dtype, device, whose.kind,
+        whose.draws if whose.kind == "expected" else 0, task, ignore_index=ignore_index, convention=convention,
+        layers=tuple(layers),
+    )  # fmt: skip
+    return checkpoint.record.sha256, comparisons.settings_of(probe.record, asked)
 
 
 def _check_kinds(model: object, data: object, arch: object) -> None:

@@ -9,7 +9,7 @@ import click
 
 EXIT_CODES = (
     ("0", "the gate passed"),
-    ("1", "findings at or above --fail-on"),
+    ("1", "findings at or above --fail-on, or a figure that has become worse"),
     ("2", "no verdict: wrong usage, a file that cannot be audited, a failure of lcaudit"),
     ("3", "incomplete: something was not measured, or nothing could be decided"),
     ("130, 143", "interrupted, terminated"),
@@ -99,6 +99,15 @@ class Command(click.Command):
         """The exit codes."""
         if self.verdict:
             write_exit_codes(formatter)
+
+
+class Group(Command, click.Group):
+    """Commands under one name, listed after examples and options."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Examples, options, then the commands."""
+        super().format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
 
 
 def write_exit_codes(formatter: click.HelpFormatter) -> None:

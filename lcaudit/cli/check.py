@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from lcaudit.cli._baseline import read_baseline, refreshing
 from lcaudit.cli._help import option
 from lcaudit.cli._output import check_outputs, deliver, output_options, parse_exports
 from lcaudit.cli._progress import Progress
@@ -328,6 +329,14 @@ class _NumberOr(click.ParamType[int | str]):
     help="Exit with 3 where a smaller share of the parameters could be audited, 0 to 1.",
 )
 @option(
+    "Verdict",
+    "--baseline",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Hold every layer against this file, which `lcaudit baseline create` wrote: the exit code is 1 where a figure "
+    "is worse, beyond noise and a margin of 10 %.",
+)
+@option(
     "Output",
     "-o",
     "--output",
@@ -376,12 +385,15 @@ def run(
     """Audit, deliver, return the exit code."""
     factory = str(options.get("arch") or "").rpartition(":")[0]
     check_outputs(files, [Path(model), Path(data), *([Path(factory)] if factory else [])])
+    file = options.pop("baseline", None)
+    baseline = read_baseline(file) if file else None
     progress = Progress(quiet=bool(quiet))
     progress.start()
     try:
-        from lcaudit.audit import audit  # imports torch: seconds
+        with refreshing(file):
+            from lcaudit.audit import audit  # imports torch: seconds
 
-        report = audit(model, data, progress=progress, **options)
+            report = audit(model, data, progress=progress, baseline=baseline, **options)
     finally:
         progress.close()
     deliver(report, form, files, color=color, quiet=quiet, verbose=verbose)

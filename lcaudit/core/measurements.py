@@ -251,6 +251,8 @@ class LayerSpectra:
         least_samples: samples that give 4 rows per dimension, and 100: with fewer nothing is judged.
         block_reason: why these two are ``None``; ``""`` also where they were never asked for.
         form: how its moments were kept where that is not the usual way, and why.
+        replicates: by ``id`` of a metric (:mod:`lcaudit.core.metrics`), the figure's logarithm without each group of
+            samples in turn: what a paired comparison needs. Empty where there were too few samples.
     """
 
     layer: LayerRecord
@@ -270,6 +272,7 @@ class LayerSpectra:
     block_reason: str = ""
     least_samples: int = 0
     form: str = ""
+    replicates: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def product_holds(self) -> bool | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lcaudit.core.comparison import Comparison
 from lcaudit.core.measurements import Measurements
 from lcaudit.core.quantity import Quantity
 
@@ -279,6 +280,7 @@ class Report:
             settings, one sentence each.
         anchors: layer → where formats for code reviews point to; ``""`` for the whole model. A layer without
             one is found at the first line of the checkpoint.
+        baseline: the network against a baseline, where one was given.
     """
 
     schema_version: str
@@ -293,3 +295,4 @@ class Report:
     suppressed: tuple[Finding, ...] = ()
     notices: tuple[str, ...] = ()
     anchors: Mapping[str, Anchor] = field(default_factory=dict)
+    baseline: Comparison | None = None

@@ -13,6 +13,7 @@ from lcaudit.core.outcomes import SEVERITIES, Check, Effect, Finding, Fix, Limit
 from lcaudit.core.quantity import Quantity
 from lcaudit.core.text import count, one_line
 from lcaudit.core.trust import HOLDS
+from lcaudit.reports._comparison_words import sentence
 
 VERDICTS = {"pass": "PASS", "fail": "FAIL", "incomplete": "INCOMPLETE"}
 #: Status of a check → its words in a list of counts.
@@ -242,6 +243,8 @@ def verdict_sentence(report: Report) -> str:
 
 
 def _found(report: Report) -> str:
+    if report.baseline and report.baseline.having("worse"):
+        return sentence(report.baseline)
     told = [finding for finding in report.findings if finding.severity != "info"]
     defects = [finding for finding in told if finding.kind == "defect"]
     if defects:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -22,11 +24,16 @@ from lcaudit.reports._page import page
 
 def write(report: Report, style: Style) -> str:
     """``report`` as a whole HTML document; ``style`` is for terminals and changes nothing."""
+    return document("report.html.j2", page(report))
+
+
+def document(template: str, content: Mapping[str, Any]) -> str:
+    """A whole page from one of the templates, which reads ``content`` as ``page``."""
     environment = _environment()
     css = _style_sheet()
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
-    return environment.get_template("report.html.j2").render(page=page(report), css=Markup(css), policy=policy)
+    return environment.get_template(template).render(page=content, css=Markup(css), policy=policy)
 
 
 @cache

@@ -13,10 +13,12 @@ from dataclasses import replace
 import click
 
 from lcaudit.core import figures as numbers
+from lcaudit.core.comparison import Comparison
 from lcaudit.core.outcomes import Effect, Finding, Fix, Report
 from lcaudit.core.quantity import Quantity
 from lcaudit.core.text import count, one_line
 from lcaudit.reports import _summary as summary
+from lcaudit.reports._comparison.text import changes
 from lcaudit.reports._contract import Style, Writer
 from lcaudit.reports._layer_table import layer_lines
 from lcaudit.reports._readings import rows, told
@@ -38,12 +40,22 @@ def write(report: Report, style: Style) -> str:
     if style.verbosity >= 0:
         blocks += [list(_header(report, style))]
     blocks += [list(_finding(finding, report, style)) for finding in report.findings]
+    if report.baseline:
+        blocks += [_baseline(report.baseline, style)]
     if style.verbosity >= 0:
         blocks += [list(_suppressed(report, style))]
         blocks += [layer_lines(report, style), list(_undecided(report, style)), list(_blind_spots(report, style))]
         blocks += [list(_counts(report, style))]
     blocks += [[*_reasons(report, style), *_left_open(report, style), _verdict(report, style)]]
     return inert("\n\n".join("\n".join(block) for block in blocks if block) + "\n")
+
+
+def _baseline(found: Comparison, style: Style) -> list[str]:
+    """The network against its baseline."""
+    return [
+        f"baseline  {clip(found.before.name, 60)}",
+        *changes(found, replace(style, verbosity=min(0, style.verbosity))),
+    ]
 
 
 def _header(report: Report, style: Style) -> Iterator[str]:

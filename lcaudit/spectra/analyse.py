@@ -13,7 +13,7 @@ from lcaudit.core.types import LayerMoments
 from lcaudit.spectra import fisher_block
 from lcaudit.spectra.bounds import product_summary
 from lcaudit.spectra.correction import Treated
-from lcaudit.spectra.eigenvalues import FIGURES, LARGEST
+from lcaudit.spectra.eigenvalues import FIGURES, KAPPA, KAPPA_80, LARGEST
 from lcaudit.spectra.factor import Factor
 from lcaudit.spectra.intervals import estimates
 from lcaudit.spectra.resample import treated_products
@@ -62,7 +62,19 @@ def analyse(moments: LayerMoments, *, float32: bool) -> LayerSpectra:
         kronecker_ratio=fisher_block.ratio(of_products, own) if own else None,
         block_reason=moments.block if isinstance(moments.block, str) else "" if own else "its gradients are all zero",
         form=moments.form,
+        replicates=_replicates("input", inputs.figures) | _replicates("gradient", gradient.figures),
     )
+
+
+def _replicates(factor: str, figures: Treated | None) -> dict[str, tuple[float, ...]]:
+    """Logarithms without each group of samples, by metric; none where any is not finite."""
+    if figures is None:
+        return {}
+    places = {"kappa_80": KAPPA_80, "kappa_50": KAPPA, "largest": LARGEST}
+    kept = {f"{factor}.{name}": figures.left_out[:, place] for name, place in places.items()}
+    return {
+        name: tuple(map(float, logs.round(6))) for name, logs in kept.items() if logs.size and np.isfinite(logs).all()
+    }
 
 
 def _product(

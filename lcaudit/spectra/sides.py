@@ -13,6 +13,7 @@ from lcaudit.core.quantity import Quantity, exact
 from lcaudit.core.types import KeptRows, LayerMoments, Sketch
 from lcaudit.spectra.bounds import Bounds, between, summary
 from lcaudit.spectra.closed_form import closed_form_bounds
+from lcaudit.spectra.correction import Treated
 from lcaudit.spectra.dual import DualMoment, summed_gradient, summed_inputs
 from lcaudit.spectra.eigenvalues import EFFECTIVE_RANK, ENTROPY_RANK, KAPPA, KAPPA_80, LARGEST, TRACE, Eigenvalues
 from lcaudit.spectra.factor import Factor, Whole, plain
@@ -39,6 +40,7 @@ class InputSide:
     Attributes:
         values: its eigenvalues. judged: whether verdicts may rest on it.
         least_samples: with which anything is judged. growth: by how much the samples would have to grow.
+        figures: logarithms of what is read off them; ``None`` for bounds.
     """
 
     values: Factor | Bounds
@@ -50,15 +52,17 @@ class InputSide:
     enough: bool
     least_samples: int
     growth: float
+    figures: Treated | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class GradientSide:
-    """Σ_g."""
+    """Σ_g; ``figures`` as for :class:`InputSide`."""
 
     values: Factor | Bounds
     summary: FactorSpectrum
     judged: bool
+    figures: Treated | None = None
 
 
 def input_side(moments: LayerMoments, n: int, float32: bool) -> InputSide:
@@ -117,6 +121,7 @@ def input_side(moments: LayerMoments, n: int, float32: bool) -> InputSide:
         enough=enough,
         least_samples=wanted,
         growth=strained if strained > 1 else max(short_by(now), short_by(gains["batch_norm"])),
+        figures=figures["input"],
     )
 
 
@@ -137,8 +142,9 @@ def gradient_side(moments: LayerMoments, n: int, float32: bool) -> GradientSide:
         factor, strained = gradient_factor(replace(moments, gradient=gradient), enough, float32)
     judged = enough and strained <= 1
     silent = int(np.count_nonzero(squares == 0))
-    figures = estimates(treated(factor), n=n, enough=judged)
-    return GradientSide(factor, of_eigenvalues(factor.full, layer.outputs, silent, figures), judged)
+    figures = treated(factor)
+    shown = of_eigenvalues(factor.full, layer.outputs, silent, estimates(figures, n=n, enough=judged))
+    return GradientSide(factor, shown, judged, figures)
 
 
 def _bounded(bounds: Bounds, outputs: int, squares: np.ndarray, n: int) -> GradientSide:

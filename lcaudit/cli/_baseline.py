@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from lcaudit.core.text import display_name
 
 if TYPE_CHECKING:
     from lcaudit.core.comparison import Baseline
+    from lcaudit.core.outcomes import Report
 
 #: Where a baseline lies unless another place is named.
 FILE = Path("lcaudit-baseline.json")
@@ -37,6 +39,17 @@ def read_baseline(path: Path) -> Baseline:
     except (MalformedInput, LimitExceeded) as error:
         said = error.message if error.message.startswith(shown) else f"{shown}: {error.message}"
         raise type(error)(said, error.hint or "`lcaudit baseline create` writes one") from None
+
+
+def anchored(report: Report, path: Path) -> Report:
+    """``report`` with every layer of the baseline pointing at its line there, which a review can show."""
+    from lcaudit import comparisons
+    from lcaudit.core.outcomes import Anchor
+
+    below = path.absolute()
+    shown = below.relative_to(Path.cwd()).as_posix() if below.is_relative_to(Path.cwd()) else path.name
+    lines = comparisons.anchors(read_regular(path, _MOST_BYTES).decode("utf-8", "replace"))
+    return replace(report, anchors={"": Anchor(shown, 1)} | {name: Anchor(shown, line) for name, line in lines.items()})
 
 
 @contextmanager

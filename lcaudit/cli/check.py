@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from lcaudit.cli._baseline import read_baseline, refreshing
+from lcaudit.cli._baseline import anchored, read_baseline, refreshing
 from lcaudit.cli._help import option
 from lcaudit.cli._output import check_outputs, deliver, output_options, parse_exports
 from lcaudit.cli._progress import Progress
@@ -121,6 +121,7 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Probe",
     "--columns",
+    discovered=True,
     metavar="image=A,label=B",
     callback=_columns,
     help="Which columns of a Parquet table are the images and the labels.  [default: found by type]",
@@ -331,6 +332,7 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Verdict",
     "--baseline",
+    discovered=True,
     metavar="FILE",
     type=click.Path(path_type=Path),
     help="Hold every layer against this file, which `lcaudit baseline create` wrote: the exit code is 1 where a figure "
@@ -396,5 +398,7 @@ def run(
             report = audit(model, data, progress=progress, baseline=baseline, **options)
     finally:
         progress.close()
+    if file:
+        report = anchored(report, file)
     deliver(report, form, files, color=color, quiet=quiet, verbose=verbose)
     return report.gate.exit_code

@@ -6,12 +6,16 @@ import hashlib
 import json
 
 from lcaudit.core import figures as numbers
-from lcaudit.core.outcomes import Anchor, Finding, Report
+from lcaudit.core.comparison import Change, Comparison
+from lcaudit.core.outcomes import Anchor, Finding, Limit, Report
 from lcaudit.core.text import count, display_name, one_line
+from lcaudit.reports import _comparison_words as words
 from lcaudit.reports import _summary as summary
 
 #: Results that one document holds at most: what GitHub shows of an upload. The rest is counted.
 MOST = 5000
+#: What stands in the place of a rule's code where a figure is worse than the baseline.
+BASELINE = "baseline"
 
 
 def subject(report: Report) -> str:
@@ -25,6 +29,38 @@ def anchor(report: Report, layer: str) -> Anchor:
     """The line that stands for ``layer``: its own, the whole model's, or the first one of the checkpoint."""
     found = report.anchors.get(layer) or report.anchors.get("")
     return Anchor(display_name(found.file, 400), max(1, found.line)) if found else Anchor(subject(report), 1)
+
+
+def findings(report: Report) -> tuple[Finding, ...]:
+    """What a review is told: figures that are worse than the baseline, and then the findings."""
+    return (*worse(report), *report.findings)
+
+
+def worse(report: Report) -> tuple[Finding, ...]:
+    """Figures worse than the baseline, in the form of findings, the largest change first."""
+    held = report.baseline
+    if held is None:
+        return ()
+    changes = sorted(held.having("worse"), key=lambda change: -(change.ratio.value if change.ratio else 0.0))
+    return tuple(_worse(held, change) for change in changes)
+
+
+def _worse(held: Comparison, change: Change) -> Finding:
+    shown = words.row(change, held)
+    assert change.before and change.after, "what is worse was measured twice"
+    return Finding(
+        id=f"{BASELINE}:{change.layer}:{change.metric}",
+        rule=BASELINE,
+        severity="error",
+        kind="defect",
+        title=f"{shown.figure} is worse than in the baseline",
+        message=f"{shown.before} → {shown.after}, {shown.change} ({shown.interval}; corrected for "
+        f"{count(held.comparisons, 'comparison')}: {shown.corrected}).",
+        layers=(change.layer,),
+        metric=shown.figure,
+        measured=change.after,
+        limit=Limit((1 + held.margin) * change.before.value, change.after.unit, held.margin_source),
+    )
 
 
 def first_layer(finding: Finding) -> str:
@@ -76,6 +112,8 @@ def json_text(document: object) -> str:
 
 def rule_name(report: Report, code: str) -> str:
     """The rule's kebab name, or ``""`` where the report does not carry the rule."""
+    if code == BASELINE:
+        return "worse-than-baseline"
     rule = summary.rule_names(report).get(code)
     return display_name(rule.name, 80) if rule else ""
 

@@ -13,7 +13,7 @@ from lcaudit.reports._terminal import inert
 def write(report: Report, style: Style) -> str:
     """``path:layer: CODE severity metric figure, limit``; checks that did not run and what is suppressed follow."""
     path = review.subject(report)
-    lines = [f"{path}:{review.place(finding)}: {_finding(finding)}" for finding in report.findings]
+    lines = [f"{path}:{review.place(finding)}: {_finding(finding)}" for finding in review.findings(report)]
     lines += [
         f"{path}:{review.place(finding)}: {review.printable(finding.rule)} suppressed "
         f"{review.printable(summary.suppression(finding))}"

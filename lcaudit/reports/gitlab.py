@@ -18,7 +18,7 @@ _SEVERITIES = {"error": "critical", "warning": "major", "info": "info"}
 
 def write(report: Report, style: Style) -> str:
     """The list; an audit without a verdict adds an entry that says so, since an empty list reads as clean."""
-    entries = [_finding(report, finding) for finding in report.findings[: review.MOST]]
+    entries = [_finding(report, finding) for finding in review.findings(report)[: review.MOST]]
     if report.gate.verdict == "incomplete":
         reasons = "; ".join(review.printable(reason) for reason in report.gate.reasons)
         entries.append(_entry(report, "lcaudit", "incomplete", f"The audit is incomplete: {reasons}", "major", ""))

@@ -30,6 +30,7 @@ def write(report: Report, style: Style) -> str:
         xml.SubElement(properties, "property", name=name, value=value)
     told = {(f.rule, layer): f for f in (*report.suppressed, *report.findings) for layer in f.layers or ("",)}
     cases = [_case(report, check, told.get((check.rule, check.layer))) for check in report.checks]
+    cases += [_compared(report, finding) for finding in review.worse(report)]
     suite.extend(cases)
     lesser = [finding for finding in report.findings if not review.blocks(report, finding)]
     lines = [
@@ -80,6 +81,15 @@ def _case(report: Report, check: Check, finding: Finding | None) -> xml.Element:
     elif check.status == "fail" and finding and review.blocks(report, finding):
         text = "\n".join(map(review.printable, (review.message(finding), finding.message, *finding.evidence)))
         xml.SubElement(case, "failure", message=review.message(finding), type=finding.severity).text = text
+    return case
+
+
+def _compared(report: Report, finding: Finding) -> xml.Element:
+    """A figure that is worse than the baseline."""
+    case = xml.Element("testcase", name=_token(f"{finding.layers[0]}: {finding.metric}"))
+    case.attrib |= {"classname": f"lcaudit.{review.rule_name(report, finding.rule)}", "time": "0"}
+    text = f"{review.message(finding)} {review.printable(finding.message)}"
+    xml.SubElement(case, "failure", message=text, type=finding.severity).text = text
     return case
 
 

@@ -36,7 +36,7 @@ def write(report: Report, style: Style) -> str:
     lines += [f"{summary.severities(found)}. {summary.account(found)}. {gate}."]
     lines += [f"- {prose(reason)}" for reason in report.gate.reasons]
     lines += _table(report)
-    for finding in report.findings[:_MOST]:
+    for finding in review.findings(report)[:_MOST]:
         lines += ["", *_details(finding)]
     lines += _left(report)
     lines += _provenance(report)
@@ -62,10 +62,10 @@ def _html(text: str) -> str:
 
 
 def _table(report: Report) -> Iterator[str]:
-    if not report.findings:
+    if not review.findings(report):
         return
     yield from ("", "| severity | rule | layers | figure | limit |", "|---|---|---|---|---|")
-    for finding in report.findings[:_MOST]:
+    for finding in review.findings(report)[:_MOST]:
         name = review.rule_name(report, finding.rule)
         limit = numbers.limit(finding.limit.value, finding.limit.unit)
         figure = f"{prose(finding.metric)} **{prose(numbers.figure(finding.measured).value)}**"
@@ -74,8 +74,8 @@ def _table(report: Report) -> Iterator[str]:
             f"| {finding.severity} | {code(finding.rule)} {prose(name)} | {_names(finding.layers, 3)} "
             f"| {figure} ({interval}) | {prose(limit)} |"
         )
-    if len(report.findings) > _MOST:
-        yield from ("", f"{len(report.findings) - _MOST} more findings are in the full report.")
+    if len(review.findings(report)) > _MOST:
+        yield from ("", f"{len(review.findings(report)) - _MOST} more findings are in the full report.")
 
 
 def _details(finding: Finding) -> Iterator[str]:

@@ -49,7 +49,7 @@ def write(report: Report, style: Style) -> str:
                 "toolExecutionNotifications": _notifications(report),
             }
         ],
-        "results": [_result(report, finding, rules) for finding in report.findings[: review.MOST]],
+        "results": [_result(report, finding, rules) for finding in review.findings(report)[: review.MOST]],
     }
     log = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
     return review.json_text(log)
@@ -106,7 +106,7 @@ def _notifications(report: Report) -> list[dict[str, Any]]:
         text = f"suppressed: {finding.rule} on {review.place(finding)}, {summary.suppression(finding)}"
         said.append(("note", finding.rule, text))
     said += [("warning", "", text) for text in (*report.gate.reasons, *report.notices)]
-    more = len(report.findings) - review.MOST
+    more = len(review.findings(report)) - review.MOST
     if more > 0:
         said.append(("warning", "", f"{more} more findings are in the full report"))
     return [

@@ -16,6 +16,11 @@ from lcaudit import comparisons
 from tests.cli.small_network import HEAD, NETWORK, made_worse, options, trained
 
 FILE = Path("lcaudit-baseline.json")
+REVIEWS = [
+    word
+    for form in ("sarif", "github", "gitlab", "junit", "concise", "markdown")
+    for word in ("--export", f"{form}=run.{form}")
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,26 @@ def gate(lcaudit: Callable, repository: Repository, *more: str):
     return lcaudit("check", repository.model, *repository.options, "--baseline", FILE, "--no-output", *more)
 
 
+def pointed_at(baseline: Path) -> None:
+    """Every format for reviews tells the worse figure, and where it can, shows its line in the baseline."""
+    lines = baseline.read_text().splitlines()
+    place = 1 + next(number for number, line in enumerate(lines) if f'"{HEAD}"' in line)
+    results = [one for one in json.loads(Path("run.sarif").read_text())["runs"][0]["results"]]
+    worse = [one for one in results if one["ruleId"] == "baseline"]
+    assert worse and all(one["level"] == "error" for one in worse)
+    where = worse[0]["locations"][0]["physicalLocation"]
+    assert where == {"artifactLocation": {"uri": baseline.name}, "region": {"startLine": place}}
+    entry = next(one for one in json.loads(Path("run.gitlab").read_text()) if one["check_name"].startswith("baseline"))
+    assert entry["location"] == {"path": baseline.name, "lines": {"begin": place}}
+    assert (
+        f"::error file={baseline.name},line={place},title=baseline worse-than-baseline"
+        in Path("run.github").read_text()
+    )
+    assert f": {HEAD}".replace(": ", ":") in Path("run.concise").read_text()
+    assert 'classname="lcaudit.worse-than-baseline"' in Path("run.junit").read_text()
+    assert "`baseline` worse\\-than\\-baseline" in Path("run.markdown").read_text().replace("-than-", "\\-than\\-")
+
+
 def test_green_made_worse_red_mended_green(lcaudit, repository):
     made = lcaudit("baseline", "create", repository.model, *repository.options)
     assert made.code == 0 and made.out.startswith("lcaudit-baseline.json: ")
@@ -57,8 +82,9 @@ def test_green_made_worse_red_mended_green(lcaudit, repository):
     assert green.code == 0 and "0 worse, 0 improved" in green.out
 
     repository.model.write_bytes(repository.worse.read_bytes())
-    red = gate(lcaudit, repository, "--export", "html=page.html", "--export", "json=run.json")
+    red = gate(lcaudit, repository, "--export", "html=page.html", "--export", "json=run.json", *REVIEWS)
     assert red.code == 1
+    pointed_at(FILE)
     last = red.out.splitlines()[-1]
     assert last.startswith("FAIL") and f"worse than the baseline: {HEAD}" in red.out
     page = Path("page.html").read_text()

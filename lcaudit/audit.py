@@ -1,4 +1,4 @@
-"""The whole audit. The only file that knows more than one stage."""
+"""The whole audit. With :mod:`lcaudit.mend`, the only file that knows more than one stage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
-from lcaudit import architectures, capture, checkpoints, fixes, probes, rules, spectra
+from lcaudit import architectures, capture, checkpoints, fixes, probes, recipes, rules, spectra
 from lcaudit.core.convention import convention_of
 from lcaudit.core.errors import UsageError
 from lcaudit.core.gate import FailOn, gate
@@ -48,6 +48,7 @@ def audit(
     layers: str | Sequence[str] = (),
     exact: Literal["hessian", "ggn"] | None = None,
     exact_layers: str | Sequence[str] = (),
+    learning_rate: float | None = None,
     select: str | Sequence[str] = (),
     ignore: str | Sequence[str] = (),
     fail_on: FailOn = "error",
@@ -69,6 +70,7 @@ def audit(
         layers: measure only layers with these names (``*`` and ``?`` as in file names); none for all.
         exact: cross-check λmax by Lanczos iteration on the Hessian or the Gauss–Newton matrix of single layers.
         exact_layers: which ones, by name; none for the head.
+        learning_rate: the one you train with, to hold against the curvature; ``None`` judges none.
         select, ignore: rule codes, prefixes or names, a string being one. progress: called with (stage, done, total).
 
     Raises:
@@ -89,14 +91,14 @@ def audit(
         raise UsageError("--exact-layer needs --exact hessian or --exact ggn")
     with clock("open"):
         checkpoint = checkpoints.open_checkpoint(Path(model))
-        network = architectures.resolve(checkpoint, arch)
+        network = recipes.rebuilt(checkpoint, lambda one, family: architectures.resolve(one, arch or family))
         probe = probes.open_probe(
             str(data), network, root=data_root, split=split, samples=samples, seed=seed, mean=mean, std=std,
             task=task, ignore_index=ignore_index,
         )  # fmt: skip
     if exact:
         capture.check(network, probe, exact_layers, exact)
-    moments = None
+    moments, links = None, ()
     checked: tuple[ExactCurvature, ...] = ()
     if not checkpoint.non_finite:  # nothing can be measured through weights that are not numbers
         with clock("measure"):
@@ -105,6 +107,7 @@ def audit(
                 task=task, ignore_index=ignore_index, fisher=whose, convention=convention, layers=layers,
                 progress=lambda done, total: progress("measuring samples", done, total),
             )  # fmt: skip
+            links = capture.links(network, probe, device=on, dtype=DTYPES[dtype])
     if exact and moments:
         with clock("exact"):
             checked = capture.cross_check(
@@ -138,10 +141,12 @@ def audit(
             ignore_index=ignore_index,
             convention=convention,
             layers=tuple(layers),
+            learning_rate=learning_rate,
         ),
         environment=environment(on),
         tensors=len(checkpoint.tensors),
         exact=checked,
+        links=links,
     )
     run = Run(started.isoformat(timespec="seconds"), clock.seconds)
     return judge(measured, chosen, run=run, fail_on=fail_on, min_coverage=min_coverage)

@@ -84,7 +84,7 @@ def _checkpoint(path: Path, container: str, contents: Contents) -> Checkpoint:
         unwrapped=(*steps, *renamed),
         recorded=recorded_accuracy([*places, contents.texts]),
     )
-    return Checkpoint(record, plain, non_finite(plain))
+    return Checkpoint(record, plain, non_finite(plain), contents.texts)
 
 
 def _with_aliases(

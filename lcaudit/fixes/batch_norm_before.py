@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from lcaudit.core.measurements import Measurements
 from lcaudit.core.outcomes import Finding, Fix
+from lcaudit.core.recipe import Step
+from lcaudit.core.text import count
 from lcaudit.fixes._base import (
+    Plan,
     Remedy,
+    Study,
     briefly,
     effects_of,
     foldable,
     gaining,
+    insertable,
     named,
     pad_with_zeros,
     paths_in_code,
@@ -123,4 +128,35 @@ def propose(finding: Finding, measurements: Measurements) -> Fix | None:
     )
 
 
-FIX = Remedy("batch-norm-before", ("LC301", "LC302"), propose)
+def plan(fix: Fix, study: Study) -> Plan:
+    """A step for every plain layer that reads vectors or channels."""
+    kinds = {spectra.layer.name: spectra.layer for spectra in study.measurements.layers}
+    left_out, padding = {}, {}
+    for name in fix.layers:
+        tokens = kinds[name].kind == "linear" and kinds[name].positions > 1
+        reason = insertable(name, study) or ("it reads several positions per sample" if tokens else "")
+        if reason:
+            left_out[name] = reason
+        else:
+            padding[name] = study.padding(study.layer(name))
+    found = study.channel_statistics(padding) if padding else {}
+    steps = tuple(
+        Step(
+            fix.id,
+            "batch_norm",
+            {"layer": name},
+            {
+                "mean": tuple(statistics.mean.tolist()),
+                "variance": tuple(statistics.variance.tolist()),
+                "padded": (float(bool(padding[name])),),
+                "new_bias": (float(study.layer(name).bias is None),),
+            },
+        )
+        for name, statistics in found.items()
+    )
+    padded = sum(map(bool, padding.values()))
+    pads = f"; {count(padded, 'convolution')} with the zero padding put before it" if padded else ""
+    return Plan(steps, f"BatchNorm put before {count(len(steps), 'layer')}, folded into the weights{pads}", left_out)
+
+
+FIX = Remedy("batch-norm-before", ("LC301", "LC302"), propose, plan, order=4)

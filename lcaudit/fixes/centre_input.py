@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from lcaudit.core.measurements import Measurements
 from lcaudit.core.outcomes import Finding, Fix
+from lcaudit.core.recipe import Step
+from lcaudit.core.text import count
 from lcaudit.fixes._base import (
+    Plan,
     Remedy,
+    Study,
     briefly,
     effects_of,
     foldable,
     gaining,
+    insertable,
     named,
     pad_with_zeros,
     paths_in_code,
@@ -111,4 +116,21 @@ def propose(finding: Finding, measurements: Measurements) -> Fix | None:
     )
 
 
-FIX = Remedy("centre-input", ("LC301", "LC302"), propose)
+def plan(fix: Fix, study: Study) -> Plan:
+    """A step for every plain layer."""
+    left_out = {name: reason for name in fix.layers if (reason := insertable(name, study))}
+    padding = {name: study.padding(study.layer(name)) for name in fix.layers if name not in left_out}
+    found = study.channel_statistics(padding) if padding else {}
+    steps = tuple(
+        Step(
+            fix.id,
+            "centre",
+            {"layer": name},
+            {"mean": tuple(statistics.mean.tolist()), "new_bias": (float(study.layer(name).bias is None),)},
+        )
+        for name, statistics in found.items()
+    )
+    return Plan(steps, f"the mean subtracted before {count(len(steps), 'layer')}, folded into the bias", left_out)
+
+
+FIX = Remedy("centre-input", ("LC301", "LC302"), propose, plan, order=4)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from lcaudit.core.measurements import Measurements
 from lcaudit.core.outcomes import Finding, Fix
-from lcaudit.fixes._base import Remedy
+from lcaudit.core.recipe import Step
+from lcaudit.core.text import count
+from lcaudit.fixes._base import Plan, Remedy, Study
 
 CODE = '''\
 import torch
@@ -36,6 +38,11 @@ recalibrate_batch_norm(model, batches)
 
 def propose(finding: Finding, measurements: Measurements) -> Fix | None:
     """Always the same recipe: it changes the function, so the error decides whether it helped."""
+    return request(measurements)
+
+
+def request(measurements: Measurements) -> Fix:
+    """The fix for every batch norm of the network."""
     return Fix(
         id="recalibrate-batch-norm",
         title="Gather the batch-norm statistics again over training data",
@@ -53,4 +60,19 @@ def propose(finding: Finding, measurements: Measurements) -> Fix | None:
     )
 
 
-FIX = Remedy("recalibrate-batch-norm", ("LC401",), propose)
+def plan(fix: Fix, study: Study) -> Plan:
+    """A step for every batch norm with running statistics."""
+    steps = tuple(
+        Step(
+            fix.id,
+            "statistics",
+            {"normalisation": name},
+            {"mean": tuple(found.mean.tolist()), "variance": tuple(found.variance.tolist())},
+        )
+        for name, found in study.running_statistics().items()
+    )
+    samples = count(study.measurements.probe.samples, "sample")
+    return Plan(steps, f"running statistics of {count(len(steps), 'batch norm')} gathered again over {samples}", {})
+
+
+FIX = Remedy("recalibrate-batch-norm", ("LC401",), propose, plan, order=0, request=request)

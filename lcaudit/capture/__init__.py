@@ -1,6 +1,6 @@
 """The measuring stage: one forward and backward run over the probe, moments of every layer."""
 
-from lcaudit.capture.channel_statistics import channel_statistics, running_statistics
+from lcaudit.capture.channel_statistics import channel_statistics, running_statistics, stored_statistics
 from lcaudit.capture.evaluate import evaluate, part_of
 from lcaudit.capture.exact import check, cross_check
 from lcaudit.capture.links import links
@@ -18,4 +18,5 @@ __all__ = [
     "measure",
     "part_of",
     "running_statistics",
+    "stored_statistics",
 ]

@@ -89,17 +89,23 @@ def running_statistics(
                 norm.train()
             for inputs in _batches(probe, device, dtype, STATISTICS_BATCH):
                 forward(part, inputs)
-            return {
-                name: ChannelStatistics(
-                    norm.running_mean.double().cpu(),  # type: ignore[union-attr]
-                    norm.running_var.double().cpu(),  # type: ignore[union-attr]
-                    torch.empty(0, dtype=torch.float64),
-                )
-                for name, norm in norms.items()
-            }
+            return stored_statistics(part)
         finally:
             for name, norm in norms.items():
                 norm.momentum = momenta[name]
+
+
+def stored_statistics(module: torch.nn.Module) -> dict[str, ChannelStatistics]:
+    """The running statistics of every batch norm that has some, by path."""
+    return {
+        name: ChannelStatistics(
+            part.running_mean.double().cpu(),
+            part.running_var.double().cpu(),  # type: ignore[union-attr]
+            torch.empty(0, dtype=torch.float64),
+        )
+        for name, part in module.named_modules()
+        if isinstance(part, _BatchNorm) and part.running_mean is not None
+    }
 
 
 def _batches(probe: Probe, device: torch.device, dtype: torch.dtype, size: int) -> Iterator[torch.Tensor]:

@@ -11,7 +11,7 @@ import torch
 from lcaudit.capture._as_found import as_found
 from lcaudit.capture._dataflow import Dataflow, Node
 from lcaudit.capture._forward import forward
-from lcaudit.core.measurements import Link
+from lcaudit.core.links import Link
 from lcaudit.core.text import display_name
 from lcaudit.core.types import Network, Probe
 
@@ -19,12 +19,16 @@ _LAYERS = ("linear", "conv1d", "conv2d", "conv3d")
 _NORMALISATIONS = ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm")
 #: f(s x) = s f(x) for s > 0. The second kind only moves numbers about.
 _HOMOGENEOUS = frozenset(
-    ["relu", "relu_", "leaky_relu", "leaky_relu_", "mean", "sum", "amax", "transpose", "permute", "movedim"]
-    + [f"{kind}_pool{n}d" for kind in ("max", "avg", "adaptive_avg", "adaptive_max") for n in (1, 2, 3)]
+    {
+        *("relu", "relu_", "leaky_relu", "leaky_relu_", "mean", "sum", "amax", "transpose", "permute", "movedim"),
+        *(f"{kind}_pool{n}d" for kind in ("max", "avg", "adaptive_avg", "adaptive_max") for n in (1, 2, 3)),
+    }
 )
 _MOVES = frozenset(
-    ["flatten", "view", "reshape", "squeeze", "unsqueeze", "contiguous", "clone", "float", "identity"]
-    + ["dropout", "dropout1d", "dropout2d", "dropout3d", "dropout_", "feature_dropout", "alpha_dropout"]
+    {
+        *("flatten", "view", "reshape", "squeeze", "unsqueeze", "contiguous", "clone", "float", "identity"),
+        *("dropout", "dropout1d", "dropout2d", "dropout3d", "dropout_", "feature_dropout", "alpha_dropout"),
+    }
 )
 #: Act on every number by itself, so that channels stay apart; not homogeneous.
 _ELEMENTWISE = frozenset(

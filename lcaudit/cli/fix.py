@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 #: Options that mean here what they mean for ``check``.
 _SHARED = (
-    "data", "data_root", "split", "mean", "std", "arch", "batch_size", "seed", "dtype", "device", "task", "ignore_index",
+    "data", "data_root", "split", "mean", "std", "arch", "batch_size", "seed", "dtype", "device", "task",
+    "ignore_index",
 )  # fmt: skip
 _SUFFIX = ".safetensors"
 
@@ -85,7 +86,9 @@ def COMMAND(
     if output is None and not diff:
         raise UsageError("nowhere to write to", "pass -o OUT.safetensors, or --diff to see the code alone")
     if output is not None and output.suffix != _SUFFIX:
-        raise UsageError(f"-o {display_name(output)}: expected a name that ends in {_SUFFIX}", "weights are safetensors")
+        raise UsageError(
+            f"-o {display_name(output)}: expected a name that ends in {_SUFFIX}", "weights are safetensors"
+        )
     files = parse_exports(exports)
     beside = [] if output is None else [("weights", output), ("recipe", output.with_suffix(".recipe.json"))]
     factory = str(options.get("arch") or "").rpartition(":")[0]
@@ -106,10 +109,10 @@ def COMMAND(
         _print_code(mended)
         if output is None:
             return EXIT_PASS if any(choice.fix.code for choice in mended.choices) else EXIT_FINDINGS
-    written = list(zip((path for _, path in beside), (mended.weights, mended.recipe), strict=True)) if mended.recipe else []
-    deliver(
-        mended.report, form, files, color=color, quiet=quiet, verbose=verbose, beside=written, printed=not diff
+    written = (
+        list(zip((path for _, path in beside), (mended.weights, mended.recipe), strict=True)) if mended.recipe else []
     )
+    deliver(mended.report, form, files, color=color, quiet=quiet, verbose=verbose, beside=written, printed=not diff)
     if not written:
         note("no fix applies or holds: nothing was written")
     return EXIT_PASS if written else EXIT_FINDINGS

@@ -76,7 +76,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def write_together(files: Sequence[tuple[Path, str | bytes]]) -> None:
-    """Write several files, text as UTF-8 and bytes as they are, each whole or not at all; on failure or interruption all are as before.
+    """Write several files (text as UTF-8), each whole or not at all; on failure or interruption all are as before.
 
     Every one is written under a temporary name first, so that only renaming is left when the first
     appears. A link is replaced, not followed; a device or a pipe is written to.

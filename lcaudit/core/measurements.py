@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lcaudit.core import trust
+from lcaudit.core.links import Link
 from lcaudit.core.quantity import Quantity
 
 #: The percentiles at which condition numbers are reported, as keys of ``FactorSpectrum.condition_number``.
@@ -310,31 +311,6 @@ class BatchNormReplay:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
-    """Where a layer's output goes, as far as one recorded forward pass shows *all* of it.
-
-    Attributes:
-        layer: a layer with a weight of its own that acts once.
-        normalisation: path of the normalisation that reads the output directly and alone, or ``""``.
-        normalises: that normalisation's function, e.g. ``batch_norm``.
-        functions: what lies between it and the readers, in order of execution.
-        readers: the layers that read the result and nothing else does; empty where that is not known.
-        homogeneous: no normalisation lies between, and f(s x) = s f(x) for s > 0 for every function.
-        channelwise: every function keeps channels apart, so that a channel can be taken out.
-        ends: why ``readers`` is empty, in words.
-    """
-
-    layer: str
-    normalisation: str = ""
-    normalises: str = ""
-    functions: tuple[str, ...] = ()
-    readers: tuple[str, ...] = ()
-    homogeneous: bool = False
-    channelwise: bool = False
-    ends: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class NotAudited:
     """A module with parameters that was not measured, and why."""
 
@@ -364,8 +340,7 @@ class Settings:
             it. loss: its ℓ of one sample, in words. ignore_index: class index that does not count.
         convention: ``kfac``, or ``huang2020`` for that paper's authors' own.
         layers: patterns of the layers asked for; none for all.
-        learning_rate: the one the user trains with, if given.
-        looks: with ``--samples auto``, the numbers of samples that were tried, the last one being ``samples``.
+        looks: numbers of samples that ``--samples auto`` tried, ``samples`` last. learning_rate: the user's, if given.
     """
 
     seed: int
@@ -400,8 +375,7 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
-    """One audit's numbers. ``layers`` are in order of execution; ``exact``: cross-checks that were asked for;
-    ``links``: where layers' outputs go."""
+    """One audit's numbers. ``layers`` are in order of execution; ``exact``: cross-checks; ``links``: outputs' ways."""
 
     checkpoint: CheckpointRecord
     network: NetworkRecord

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 #: Key of the recipe among a file's metadata.
-METADATA_KEY = "lcaudit.recipe"
+METADATA_KEY = "lcaudit-recipe"
 VERSION = "1"
 
 

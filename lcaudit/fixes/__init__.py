@@ -23,6 +23,8 @@ def remedies() -> dict[str, Remedy]:
 
 def propose(finding: Finding, measurements: Measurements) -> tuple[Fix, ...]:
     """Every fix that applies to ``finding``: largest gain first, then the safer one."""
-    candidates = (remedy.propose(finding, measurements) for remedy in remedies().values() if finding.rule in remedy.mends)
+    candidates = (
+        remedy.propose(finding, measurements) for remedy in remedies().values() if finding.rule in remedy.mends
+    )
     fixes = [fix for fix in candidates if fix is not None]
     return tuple(sorted(fixes, key=lambda fix: (-best_gain(fix), _SAFEST_FIRST.index(fix.applicability), fix.id)))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from lcaudit.core.measurements import LayerSpectra, Link, Measurements
+from lcaudit.core.links import Link
+from lcaudit.core.measurements import LayerSpectra, Measurements
 from lcaudit.core.outcomes import Effect, Finding, Fix
 from lcaudit.core.quantity import exact
 from lcaudit.core.recipe import Step
@@ -83,12 +84,12 @@ def propose(finding: Finding, measurements: Measurements) -> Fix | None:
     layers = tuple(dict.fromkeys(name for pair in balanced for name in pair[:2]))
     return Fix(
         id="equalise-curvature",
-        title=f"Move a factor between {one_line(names, 1) if len(names) == 1 else count(len(names), 'pair') + ' of layers'}",
+        title=f"Move a factor between {one_line(names) if len(names) == 1 else f'{len(names)} pairs of layers'}",
         applicability="safe",
         layers=layers,
         effects=effects,
         how=(
-            f"Multiply weight and bias of the first layer by s and divide the second's weight by s ({one_line(names)}): "
+            f"Multiply weight and bias of the first layer by s, divide the second's weight by s ({one_line(names)}): "
             "what lies between them is positively homogeneous, so the function stays the same to rounding. λmax of the "
             "first falls by s², that of the second grows by it; s is chosen so that both are equal."
         ),

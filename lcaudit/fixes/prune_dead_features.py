@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lcaudit.core.measurements import LayerSpectra, Link, Measurements
+from lcaudit.core.links import Link
+from lcaudit.core.measurements import LayerSpectra, Measurements
 from lcaudit.core.outcomes import Finding, Fix
 from lcaudit.core.recipe import Step
 from lcaudit.core.text import count
@@ -42,10 +43,10 @@ def _idle(layers: tuple[LayerSpectra, ...]) -> int:
 def _removal(layers: tuple[LayerSpectra, ...], of: tuple[LayerSpectra, ...]) -> Fix:
     rest = tuple(spectra for spectra in of if spectra not in layers)
     how = (
-        f"{count(_idle(layers), 'weight')} of {named(layers)} only ever multiply zeros on this probe. Nothing else reads "
-        "these channels, so they are taken out in three places: the rows of the layer that makes them, their entries in "
-        "the batch norm between, and the columns here. The outputs stay the same on all data on which the features are "
-        "dead; `lcaudit fix` compares them on samples that it did not look at before."
+        f"{count(_idle(layers), 'weight')} of {named(layers)} only ever multiply zeros on this probe. Nothing else "
+        "reads these channels, so they are taken out in three places: the rows of the layer that makes them, their "
+        "entries in the batch norm between, and the columns here. The outputs stay the same on all data on which the "
+        "features are dead; `lcaudit fix` compares them on samples that it did not look at before."
     )
     if rest:
         how += (
@@ -72,7 +73,7 @@ def _advice(layers: tuple[LayerSpectra, ...]) -> Fix:
         layers=tuple(spectra.layer.name for spectra in layers),
         effects=(),
         how=(
-            f"{count(_idle(layers), 'weight')} in {count(len(layers), 'layer')} only ever multiply zeros on this probe. "
+            f"{count(_idle(layers), 'weight')} in {count(len(layers), 'layer')} only multiply zeros on this probe. "
             "First run a larger probe: it may wake some. To make the network smaller, drop a channel in three places: "
             "the rows of the layer that makes it, its entries in the normalisation between, and the columns here. On a "
             "residual stream a channel can only go if every branch drops it. To use the channels instead, go on "

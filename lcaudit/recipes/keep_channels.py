@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -23,7 +24,7 @@ def _kept(step: Step) -> tuple[torch.Tensor, int]:
     of = float(numbers_of(step, "of", 1)[0])
     kept = step.numbers["kept"]
     whole = all(number == int(number) for number in (*kept, of)) and 0 < of <= _MOST_CHANNELS
-    ordered = all(a < b for a, b in zip(kept, kept[1:], strict=False))
+    ordered = all(a < b for a, b in pairwise(kept))
     if not whole or not ordered or not kept or kept[0] < 0 or kept[-1] >= of:
         raise refusal(step, "the kept channels are not ascending whole numbers below the number of channels")
     return torch.tensor([int(number) for number in kept]), int(of)

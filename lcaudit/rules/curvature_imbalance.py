@@ -40,7 +40,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lcaudit.core import figures, specimen
-from lcaudit.core.measurements import LayerSpectra, Link, Measurements
+from lcaudit.core.links import Link
+from lcaudit.core.measurements import LayerSpectra, Measurements
 from lcaudit.core.outcomes import Fail, Limit, Outcome, Pass, Rule, Skip, Undecided
 from lcaudit.core.quantity import Quantity
 from lcaudit.core.text import count, display_name
@@ -49,7 +50,8 @@ from lcaudit.rules._base import worst
 LIMIT = Limit(
     100,
     "×",
-    "gradient descent needs steps in proportion to the ratio; {measured}; 100 was chosen well beyond them",
+    "gradient descent needs steps in proportion to the ratio; measured on multilayer perceptrons and convolutional "
+    "networks without normalisation on digits: 1 to 8 trained (SGD, Adam), up to 50 at initialisation; 100 was chosen",
 )
 CAUSE = "unequal-neighbours"
 
@@ -110,8 +112,8 @@ def tell(fails: Sequence[Fail], measurements: Measurements) -> tuple[str, str]:
     times = figures.figure(most.measured).value
     return (
         f"{count(len(fails), 'pair')} of consecutive layers {'is' if len(fails) == 1 else 'are'} unequally steep",
-        f"The Fisher of {display_name(most.layer)} and that of the layer it feeds differ in λmax by {times}, although a "
-        "factor can be moved between their weights freely. One learning rate serves both: the steeper one limits it, "
+        f"The Fisher of {display_name(most.layer)} and that of the layer it feeds differ in λmax by {times}, although "
+        "a factor can be moved between their weights freely. One learning rate serves both: the steeper one limits it, "
         "and the other moves that much too little.",
     )
 

@@ -123,8 +123,8 @@ def tell(fails: Sequence[Fail], measurements: Measurements) -> tuple[str, str]:
     return (
         f"The residual stream grows {times} faster than its depth explains",
         f"Over {count(len(found), 'layer')} that read it, the energy per entry goes from "
-        f"{figures.number(energy(found[0]))} to {figures.number(max(map(energy, found)))}. Branches of equal size would "
-        "let it grow in proportion to the number of blocks; here later blocks drown what earlier ones wrote, and "
+        f"{figures.number(energy(found[0]))} to {figures.number(max(map(energy, found)))}. Branches of equal size "
+        "would let it grow in proportion to the number of blocks; here later blocks drown what earlier ones wrote, and "
         "gradients of early and late layers differ as much.",
     )
 

@@ -86,8 +86,8 @@ def tell(fails: Sequence[Fail], measurements: Measurements) -> tuple[str, str]:
     return (
         f"A learning rate of {figures.number(rate)} is too large for {count(len(fails), 'layer')}",
         f"At {display_name(most.layer)} steps of gradient descent overshoot from λmax on: η λmax is "
-        f"{figures.figure(most.measured).value}, and beyond 2 they diverge. The largest rate that every layer allows is "
-        f"{figures.number(rate * LIMIT.value / most.measured.value)}, without momentum.",
+        f"{figures.figure(most.measured).value}, and beyond 2 they diverge. The largest rate that every layer allows "
+        f"is {figures.number(rate * LIMIT.value / most.measured.value)}, without momentum.",
     )
 
 

@@ -43,7 +43,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lcaudit.core import figures, specimen
-from lcaudit.core.measurements import LayerSpectra, Link, Measurements
+from lcaudit.core.links import Link
+from lcaudit.core.measurements import LayerSpectra, Measurements
 from lcaudit.core.outcomes import Fail, Limit, Outcome, Pass, Rule, Skip, Undecided
 from lcaudit.core.quantity import exact
 from lcaudit.core.text import count, display_name

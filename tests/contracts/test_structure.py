@@ -16,7 +16,9 @@ import lcaudit
 PACKAGE = Path(lcaudit.__file__).parent
 ROOT = PACKAGE.parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-STAGES = frozenset({"architectures", "capture", "checkpoints", "fixes", "probes", "recipes", "reports", "rules", "spectra"})
+STAGES = frozenset(
+    {"architectures", "capture", "checkpoints", "fixes", "probes", "recipes", "reports", "rules", "spectra"}
+)
 #: What each part may import beside itself and ``core``; the command line may import everything.
 MAY_IMPORT = {
     "core": frozenset(),

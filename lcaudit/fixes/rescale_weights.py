@@ -63,8 +63,8 @@ def propose(finding: Finding, measurements: Measurements) -> Fix | None:
         how=(
             f"Divide weight and bias of {named(layers)} by {', '.join(number(he_ratio(one)) for one in layers[:6])}"
             f"{' …' if len(layers) > 6 else ''}, and let the batch norm's running statistics follow. The function is "
-            "the same, gradients grow by that factor and steps turn the weights by its square again. Then find out why the "
-            "norm grew: weight decay that is too weak for the learning rate lets it."
+            "the same, gradients grow by that factor and steps turn the weights by its square again. Then find out why "
+            "the norm grew: weight decay that is too weak for the learning rate lets it."
         ),
         code=CODE.replace("{pairs}", repr(pairs)) if are_paths([*pairs, *(norm for norm, _ in pairs.values())]) else "",
         cost="None: no parameter is added; optimiser state must be made anew.",

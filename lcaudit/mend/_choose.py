@@ -45,7 +45,8 @@ def choose(report: Report, select: Sequence[str], unsafe: bool) -> tuple[tuple[C
         if pick:
             choices.append(Choice(pick, finding.id))
         elif named or offered:
-            first = (named or offered)[0]
+            could = [fix for fix in named or offered if remedies[fix.id].plan and fix.applicability != "display"]
+            first = (could or named or offered)[0]
             refused.append(RefusedFix(first.id, first.layers, finding.id, _why_not(first, remedies)))
     made = {choice.fix.id for choice in choices} | {one.fix for one in refused}
     for name in wanted:

@@ -157,8 +157,11 @@ class Work:
             later = recipes.renamed(name, self.steps)
             if name not in before or later not in after:
                 continue
-            then, now = plug_in(before[name], float32=float32), plug_in(after[later], float32=float32)
-            said = plug_in(predicted[later], float32=float32) if predicted else None
+            said, found = None, after[later]
+            if predicted:
+                said = plug_in(predicted[later], float32=float32)
+                found = replace(found, measured=predicted[later].measured)  # the same directions count in both
+            then, now = plug_in(before[name], float32=float32), plug_in(found, float32=float32)
             rows += [
                 Verified(name, later, metric, then[metric], said[metric] if said else None, now[metric])
                 for metric in METRICS

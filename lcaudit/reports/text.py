@@ -17,6 +17,7 @@ from lcaudit.core.outcomes import Effect, Finding, Fix, Report
 from lcaudit.core.quantity import Quantity
 from lcaudit.core.text import count, one_line
 from lcaudit.reports import _summary as summary
+from lcaudit.reports import _verification as verification
 from lcaudit.reports._contract import Style, Writer
 from lcaudit.reports._layer_table import layer_lines
 from lcaudit.reports._terminal import Column, cells, clip, inert, pad, prose, table, wrapped
@@ -36,6 +37,8 @@ def write(report: Report, style: Style) -> str:
     blocks: list[list[str]] = []
     if style.verbosity >= 0:
         blocks += [list(_header(report, style))]
+    if report.verification:
+        blocks += [list(verification.lines(report.verification, style))]
     blocks += [list(_finding(finding, report, style)) for finding in report.findings]
     if style.verbosity >= 0:
         blocks += [layer_lines(report, style), list(_undecided(report, style)), list(_blind_spots(report, style))]

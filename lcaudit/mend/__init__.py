@@ -96,7 +96,8 @@ def mend(
         with tempfile.TemporaryDirectory(prefix="lcaudit-") as folder:
             path = Path(folder) / name
             write_together([(path, weights)])
-            after = audit(path, data, samples=len(bench.probe.keys), progress=progress, **bench.options)
+            renamed = work.options_after()
+            after = audit(path, data, samples=len(bench.probe.keys), progress=progress, **renamed)
             again = Bench(path, str(data), samples, options)
     except OSError as error:
         raise EnvironmentFailure(

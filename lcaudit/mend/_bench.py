@@ -70,11 +70,11 @@ class Bench:
         found = capture.measure(
             replace(self.network, module=module), self.probe, seed=self.options.get("seed", 0), fisher=fisher,
             task=self.options.get("task", "auto"), ignore_index=self.options.get("ignore_index", -100),
-            layers=tuple(map(_literally, layers)), **self.run,
+            layers=tuple(map(literally, layers)), **self.run,
         )  # fmt: skip
         return {one.layer.name: second_moments(one) for one in found.layers}
 
 
-def _literally(name: str) -> str:
+def literally(name: str) -> str:
     """A pattern that matches the name alone."""
     return "".join(f"[{one}]" if one in "*?[" else one for one in name)

@@ -18,7 +18,7 @@ from lcaudit.core.recipe import Step
 from lcaudit.core.text import count, display_name
 from lcaudit.core.verification import AppliedFix, RefusedFix, Verification, Verified
 from lcaudit.fixes import Plan, Study
-from lcaudit.mend._bench import Bench
+from lcaudit.mend._bench import Bench, literally
 from lcaudit.mend._choose import Choice
 from lcaudit.spectra.plug_in import METRICS, plug_in
 
@@ -134,6 +134,14 @@ class Work:
         outputs = self.bench.outputs(candidate, self.bench.probe)
         loss = outputs[1].loss if outputs else None
         return None if loss is None else loss.value
+
+    def options_after(self) -> dict[str, Any]:
+        """The options of the audit, a selection of layers under the names that they have now."""
+        options = dict(self.bench.options)
+        if options.get("layers"):
+            names = [one.layer.name for one in self.before.measurements.layers]
+            options["layers"] = tuple(literally(recipes.renamed(name, self.steps)) for name in names)
+        return options
 
     def take_back(self, bench: Bench) -> None:
         """The changed network as its file has it: what is told last is told of that."""

@@ -25,7 +25,9 @@ _MOST = 9
 def summary(verification: Verification) -> str:
     """How much was made of what, in one sentence."""
     made, refused = len(verification.applied), len(verification.refused)
-    held_out = f"{count(verification.held_out, 'held-out sample')} judged" if verification.held_out else "none held out"
+    held_out = "none held out"
+    if verification.held_out:
+        held_out = f"{count(verification.held_out, 'held-out sample')} judged"
     return (
         f"{count(made, 'fix', 'fixes')} applied to {display_name(verification.source, 80)}"
         f"{f', {refused} not' if refused else ''}; {count(verification.samples, 'sample')} measured and chose, {held_out}."
@@ -45,16 +47,18 @@ def facts(verification: Verification) -> Iterator[tuple[str, str]]:
         f"largest change {numbers.number(v.logits_probe)} of their scale on the probe, {out}; a safe fix may make "
         f"{numbers.number(v.tolerance)}",
     )
-    pairs = (
-        ("error", "share", (v.error_probe_before, v.error_probe_after), (v.error_held_out_before, v.error_held_out_after)),
-        ("loss", "nat", (v.loss_probe_before, v.loss_probe_after), (v.loss_held_out_before, v.loss_held_out_after)),
-    )
-    for name, unit, probe, held_out in pairs:
-        said = [f"{_arrow(*both, unit)} {where}" for both, where in ((probe, "on the probe"), (held_out, "held out")) if both[0]]
+    errors = ((v.error_probe_before, v.error_probe_after), (v.error_held_out_before, v.error_held_out_after))
+    losses = ((v.loss_probe_before, v.loss_probe_after), (v.loss_held_out_before, v.loss_held_out_after))
+    for name, unit, both in (("error", "share", errors), ("loss", "nat", losses)):
+        places = zip(both, ("on the probe", "held out"), strict=True)
+        said = [f"{_arrow(*pair, unit)} {where}" for pair, where in places if pair[0]]
         if said:
             yield name, "; ".join(said)
     if v.gradient_change is not None:
-        yield "Σ_g", f"as predicted to {numbers.number(v.gradient_change)} of its largest entry (unchanged by insertions)"
+        yield (
+            "Σ_g",
+            f"as predicted to {numbers.number(v.gradient_change)} of its largest entry (unchanged by insertions)",
+        )
     for name, ids in (("gone", v.gone), ("left", v.left), ("new", v.new)):
         if ids:
             yield name, one_line(ids, 8)

@@ -32,7 +32,7 @@ What to do
     rate. Weight decay, or weights kept at a fixed norm, holds them.
 
 Source
-    Huang, Qin, Liu, Zhu and Shao, ECCV 2020 (arXiv 2002.10801), section 4.2; van Laarhoven 2017 (arXiv
+    Huang, Qin, Liu, Zhu and Shao, ECCV 2020 (arXiv 2002.10801), weight domination; van Laarhoven 2017 (arXiv
     1706.05350), effective learning rate η/‖W‖²; He, Zhang, Ren and Sun, ICCV 2015 (initialisation).
 """
 

@@ -17,8 +17,7 @@ pytestmark = [needs_shared, pytest.mark.slow]
 
 @pytest.mark.parametrize("published", NETWORKS, ids=lambda published: f"resnet{published.depth}")
 def test_batch_norm_before_the_head(published: Published) -> None:
-    """The function stays the same, and κ is what was predicted. The head's finding is asked for by the fix's id,
-    for at 250 samples its gain is not decided for every network."""
+    """The function stays the same, and κ is what was predicted."""
     mended = mend(
         published.path, TEST, "fixed.safetensors", select=("batch-norm-before",), samples=400, layers=("linear",),
         batch_size=100,
@@ -53,9 +52,14 @@ def test_padded_convolutions_keep_their_function_at_the_borders() -> None:
 
 def test_statistics_gathered_on_half_of_the_jpeg_copies_are_judged_on_the_other_half() -> None:
     mended = mend(
-        NETWORKS[0].path, JPEG, "fixed.safetensors", select=("recalibrate-batch-norm",), unsafe=True, layers=("linear",),
+        NETWORKS[0].path,
+        JPEG,
+        "fixed.safetensors",
+        select=("recalibrate-batch-norm",),
+        unsafe=True,
+        layers=("linear",),
         batch_size=100,
-    )  # fmt: skip
+    )
     found = mended.report.verification
     assert found.samples == 500 and found.held_out == 500
     (judged,) = found.applied or found.refused

@@ -67,7 +67,9 @@ def test_what_fix_wrote_is_what_check_audits(lcaudit: Run, fixed, tmp_path: Path
     assert "LC301" not in {finding.rule for finding in again.findings}
     assert again.measurements.layers == report.measurements.layers
     assert "changed by 1 fix" in again.measurements.network.title
-    assert any(step.step == "recipe" and "batch-norm-before" in step.says for step in again.measurements.network.evidence)
+    assert any(
+        step.step == "recipe" and "batch-norm-before" in step.says for step in again.measurements.network.evidence
+    )
     assert again.verification is None
 
 
@@ -95,7 +97,9 @@ def test_the_recipe_lies_in_the_file_and_beside_it(fixed) -> None:
 
 def test_diff_prints_code_that_does_it(lcaudit: Run, model: Path, tmp_path: Path) -> None:
     ran = lcaudit("fix", model, *DIGITS, "--select", "LC301", "--diff")
-    assert ran.code == 0 and "def batch_norm_before(" in ran.out and 'batch_norm_before(model, ["3"], batches)' in ran.out
+    assert (
+        ran.code == 0 and "def batch_norm_before(" in ran.out and 'batch_norm_before(model, ["3"], batches)' in ran.out
+    )
     network = networks.uncentred_head()
     inputs, _ = networks.images("test")
     before = network(inputs).detach()
@@ -147,7 +151,9 @@ class Interrupting:
 
 @pytest.mark.parametrize("at", ["copy", "result"])
 @pytest.mark.parametrize(
-    ("error", "code"), [(OSError(28, "No space left on device"), 2), (KeyboardInterrupt(), 130)], ids=["full", "interrupted"]
+    ("error", "code"),
+    [(OSError(28, "No space left on device"), 2), (KeyboardInterrupt(), 130)],
+    ids=["full", "interrupted"],
 )
 def test_a_full_disk_or_an_interruption_leaves_no_output(
     lcaudit: Run, model: Path, monkeypatch, error: BaseException, code: int, at: str
@@ -171,7 +177,7 @@ def test_a_disk_that_is_really_full(model: Path, tmp_path: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
-    done = subprocess.run(line, capture_output=True, text=True, check=False, preexec_fn=limit)  # noqa: PLW1509
+    done = subprocess.run(line, capture_output=True, text=True, check=False, preexec_fn=limit)
     assert done.returncode == 2 and "File too large" in done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
 
@@ -209,7 +215,10 @@ HOSTILE = {
     ),
     "channels that are no numbers of channels": lambda recipe: spoiled(
         recipe,
-        steps=(Step("x", "keep_channels", {"layer": "1", "reader0": "3"}, {"kept": (0.5,), "of": (2.0,)}), *recipe.steps),
+        steps=(
+            Step("x", "keep_channels", {"layer": "1", "reader0": "3"}, {"kept": (0.5,), "of": (2.0,)}),
+            *recipe.steps,
+        ),
     ),
     "an infinite number": lambda recipe: recipes.written(spoiled(recipe, numbers={"mean": (float("inf"),) * 24})),
 }
@@ -227,7 +236,9 @@ def test_a_spoiled_recipe_is_one_line_and_no_verdict(lcaudit: Run, fixed, tmp_pa
     save_file(load_file(out), path, metadata={METADATA_KEY: text})
     ran = lcaudit("check", path, *DIGITS, "--no-output", "--samples", "50")
     assert ran.code == 2 and ran.out == "" and "Traceback" not in ran.err and "\x1b" not in ran.err
-    assert len([line for line in ran.err.splitlines() if line.strip()]) <= 3 and "error[internal]" not in ran.err, ran.err
+    assert len([line for line in ran.err.splitlines() if line.strip()]) <= 3 and "error[internal]" not in ran.err, (
+        ran.err
+    )
 
 
 def test_tensors_that_do_not_fit_the_recipe_are_refused(lcaudit: Run, fixed, tmp_path: Path) -> None:

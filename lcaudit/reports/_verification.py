@@ -28,10 +28,9 @@ def summary(verification: Verification) -> str:
     held_out = "none held out"
     if verification.held_out:
         held_out = f"{count(verification.held_out, 'held-out sample')} judged"
-    return (
-        f"{count(made, 'fix', 'fixes')} applied to {display_name(verification.source, 80)}"
-        f"{f', {refused} not' if refused else ''}; {count(verification.samples, 'sample')} measured and chose, {held_out}."
-    )
+    applied_to = f"{count(made, 'fix', 'fixes')} applied to {display_name(verification.source, 80)}"
+    others = f", {refused} not" if refused else ""
+    return f"{applied_to}{others}; {count(verification.samples, 'sample')} measured and chose, {held_out}."
 
 
 def facts(verification: Verification) -> Iterator[tuple[str, str]]:

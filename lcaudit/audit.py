@@ -17,6 +17,7 @@ from lcaudit import architectures, capture, checkpoints, fixes, probes, recipes,
 from lcaudit.core.convention import convention_of
 from lcaudit.core.errors import UsageError
 from lcaudit.core.gate import FailOn, gate
+from lcaudit.core.links import Link
 from lcaudit.core.looks import until_decided
 from lcaudit.core.machine import DTYPES, choose_device, environment
 from lcaudit.core.measurements import ExactCurvature, LayerSpectra, Measurements, Settings
@@ -98,7 +99,8 @@ def audit(
         )  # fmt: skip
     if exact:
         capture.check(network, probe, exact_layers, exact)
-    moments, links = None, ()
+    moments = None
+    links: tuple[Link, ...] = ()
     checked: tuple[ExactCurvature, ...] = ()
     if not checkpoint.non_finite:  # nothing can be measured through weights that are not numbers
         with clock("measure"):

@@ -33,8 +33,8 @@ _SUFFIX = ".safetensors"
     short_help="Apply fixes to a checkpoint and measure again.",
     examples=(
         "fix model.safetensors --data cifar10 -o fixed.safetensors",
-        "fix model.safetensors --data cifar10 --select LC301 -o fixed.safetensors --export html=fixed.html",
-        "fix model.pt --data train.npz --select recalibrate-batch-norm --unsafe-fixes -o fixed.safetensors",
+        "fix model.pt --data cifar10 --select LC301 -o fixed.safetensors --export html=fixed.html",
+        "fix model.pt --data x.npz --select recalibrate-batch-norm --unsafe-fixes -o y.safetensors",
         "fix model.safetensors --data cifar10 --select LC301 --diff",
     ),
 )

@@ -175,9 +175,9 @@ class Work:
                 for metric in METRICS
             ]
             if predicted:
-                wanted, found = predicted[later].gradient, after[later].gradient
+                wanted = predicted[later].gradient
                 scale = float(wanted.abs().max()) or 1.0
-                gradient = max(gradient or 0.0, float((found - wanted).abs().max()) / scale)
+                gradient = max(gradient or 0.0, float((after[later].gradient - wanted).abs().max()) / scale)
         return tuple(rows), gradient
 
     def verification(

@@ -72,7 +72,7 @@ def test_new_rules_are_quiet_on_ordinary_networks() -> None:
     import lcaudit
 
     for published in NETWORKS:
-        report = lcaudit.audit(published.path, TEST, samples=150, batch_size=50, select=("LC201", "LC305", "LC306"))
+        report = lcaudit.audit(published.path, TEST, samples=100, batch_size=50, select=("LC201", "LC305", "LC306"))
         assert not report.findings
         passed = [check.rule for check in report.checks if check.status == "pass"]
         assert passed.count("LC201") == published.depth - 1 and passed.count("LC306") == 1

@@ -88,18 +88,19 @@ def read_by_python(x: torch.Tensor) -> torch.Tensor:
     return F.relu(x) if float(x.sum()) > -1e9 else x
 
 
-@pytest.mark.parametrize(
-    "between",
-    [torch.sigmoid, F.gelu, lambda x: x + 1, lambda x: x * 2, remembered, to_numpy, changed_view, read_by_python]
-    + [Apart.apply, lambda x: F.softmax(x, 1), lambda x: torch.cat([x, x])[: len(x)], F.relu6],
+UNKNOWN = (
+    torch.sigmoid, F.gelu, F.relu6, lambda x: F.softmax(x, 1), lambda x: x + 1, lambda x: x * 2, remembered, to_numpy,
+    changed_view, read_by_python, Apart.apply, lambda x: torch.cat([x, x])[: len(x)],
 )  # fmt: skip
+HOMOGENEOUS = (F.relu, F.leaky_relu, lambda x: F.relu(x, inplace=True), lambda x: x.clone().relu_())
+
+
+@pytest.mark.parametrize("between", UNKNOWN)
 def test_whatever_is_not_known_ends_the_chain(between) -> None:
     assert not read(Odd(between), 6)["first"].homogeneous
 
 
-@pytest.mark.parametrize(
-    "between", [F.relu, F.leaky_relu, lambda x: F.relu(x, inplace=True), lambda x: x.clone().relu_()]
-)
+@pytest.mark.parametrize("between", HOMOGENEOUS)
 def test_homogeneous_functions_are_known_in_every_spelling(between) -> None:
     found = read(Odd(between), 6)["first"]
     assert found.homogeneous and found.readers == ("second",)

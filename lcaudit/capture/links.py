@@ -11,6 +11,7 @@ import torch
 from lcaudit.capture._as_found import as_found
 from lcaudit.capture._dataflow import Dataflow, Node
 from lcaudit.capture._forward import forward
+from lcaudit.core.errors import UnknownArchitecture
 from lcaudit.core.links import Link
 from lcaudit.core.text import display_name
 from lcaudit.core.types import Network, Probe
@@ -50,8 +51,11 @@ def links(network: Network, probe: Probe, *, device: torch.device, dtype: torch.
     with as_found(network.module, device, dtype) as module, torch.no_grad():
         names = _names(module)
         flow = Dataflow(module, inputs)
-        with flow:
-            output = forward(module, inputs)
+        try:
+            with flow:
+                output = forward(module, inputs)
+        except UnknownArchitecture:  # it was measured, but it cannot be recorded so: no fix may touch two layers
+            return ()
         flow.finish(output)
         return _Reading(flow, names).links()
 

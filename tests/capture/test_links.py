@@ -135,3 +135,16 @@ def test_an_output_that_is_also_the_networks_is_not_only_read_inside() -> None:
 
     found = read(Both(), 4)["one"]
     assert found.readers == () and "output" in found.ends
+
+
+def test_a_network_that_cannot_be_recorded_has_no_links() -> None:
+    class NeedsGradients(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one = nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            assert torch.is_grad_enabled(), "it differentiates inside"
+            return self.one(x)
+
+    assert read(NeedsGradients(), 4) == {}

@@ -1,7 +1,8 @@
 """Audit a trained checkpoint: how well conditioned is every layer, and what would mend it.
 
 ``lcaudit.audit("model.safetensors", "cifar10")`` returns a :class:`Report`; the command line is
-``lcaudit check``. torch is imported when ``audit`` is first used.
+``lcaudit check``. ``lcaudit.apply_recipe(model, "fixed.recipe.json")`` puts what ``lcaudit fix`` did into your own
+network. torch is imported when one of them is first used.
 """
 
 from __future__ import annotations
@@ -9,17 +10,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["AuditError", "Finding", "Report", "audit"]
+__all__ = ["AuditError", "Finding", "Report", "apply_recipe", "audit"]
 
 if TYPE_CHECKING:
     from lcaudit.audit import audit
     from lcaudit.core.errors import AuditError
     from lcaudit.core.outcomes import Finding, Report
+    from lcaudit.recipes import apply_recipe
 
 _HOMES = {
     "AuditError": "core.errors",
     "Finding": "core.outcomes",
     "Report": "core.outcomes",
+    "apply_recipe": "recipes",
     "audit": "audit",
     "render": "reports",
 }

@@ -1,4 +1,4 @@
-"""The whole audit. The only file that knows more than one stage."""
+"""The whole audit. With :mod:`lcaudit.mend`, the only file that knows more than one stage."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Literal
 
-from lcaudit import architectures, capture, checkpoints, comparisons, fixes, probes, rules, spectra
+from lcaudit import capture, comparisons, fixes, opening, probes, rules, spectra
 from lcaudit.core import hub
 from lcaudit.core.comparison import Baseline
 from lcaudit.core.convention import convention_of
 from lcaudit.core.errors import UsageError
 from lcaudit.core.gate import FailOn, gate
+from lcaudit.core.links import Link
 from lcaudit.core.looks import until_decided
 from lcaudit.core.machine import DTYPES, choose_device, environment, memory_allowance
-from lcaudit.core.measurements import ExactCurvature, LayerSpectra, Measurements, Settings
+from lcaudit.core.measurements import ExactCurvature, LayerSpectra, Measurements
 from lcaudit.core.outcomes import Report, Rule, Run, Suppression
-from lcaudit.core.plan import Plan
-from lcaudit.core.types import Checkpoint, Moments, Network, Probe, Settled
+from lcaudit.core.settings import Settings
+from lcaudit.core.types import Moments, Settled
 
 SCHEMA_VERSION = "1.0"
 
@@ -53,6 +54,7 @@ def audit(
     max_memory: int | None = None,
     exact: Literal["hessian", "ggn"] | None = None,
     exact_layers: str | Sequence[str] = (),
+    learning_rate: float | None = None,
     select: str | Sequence[str] = (),
     ignore: str | Sequence[str] = (),
     fail_on: FailOn = "error",
@@ -83,6 +85,7 @@ def audit(
             not fit are measured in another form, which their figures say.
         exact: cross-check λmax by Lanczos iteration on the Hessian or the Gauss–Newton matrix of single layers.
         exact_layers: which ones, by name; none for the head.
+        learning_rate: the one you train with, to hold against the curvature; ``None`` judges none.
         select, ignore: rule codes, prefixes or names, a string being one.
         suppress: findings that shall not count; the report lists them. notices: sentences about the settings that
             the report shall repeat.
@@ -101,7 +104,7 @@ def audit(
         alone = given | {"baseline": None}  # it was measured with one number of samples
         report = until_decided(lambda size: audit(**alone | {"samples": size}), probes.DEFAULT_SAMPLES)
         return comparisons.hold(report, baseline) if baseline else report
-    _check_kinds(model, data, arch)
+    opening.check_kinds(model, data, arch)
     layers, exact_layers, select, ignore = map(_several, (layers, exact_layers, select, ignore))
     whose = capture.fisher_of(fisher, mc_samples, convention)
     chosen, started, clock = rules.select(select, ignore), datetime.now(UTC), _Clock()
@@ -111,20 +114,21 @@ def audit(
     if exact_layers and not exact:
         raise UsageError("--exact-layer needs --exact hessian or --exact ggn")
     with clock("open"):
-        checkpoint, networks, probe = _open(
+        checkpoint, networks, probe = opening.opened(
             model, data, arch, max_download, progress, root=data_root, split=split, samples=samples, seed=seed,
             mean=mean, std=std, task=task, ignore_index=ignore_index, columns=columns or {},
         )  # fmt: skip
     network, identified = networks[0], None
     if not checkpoint.non_finite:  # nothing can be measured through weights that are not numbers
         with clock("identify"):
-            network, probe, identified = capture.identify(
-                networks, probe, probes.preprocessings(probe, networks), device=on, dtype=DTYPES[dtype],
-                batch_size=batch_size, seed=seed, task=task, ignore_index=ignore_index,
+            network, probe, identified = opening.identified(
+                networks, probe, device=on, dtype=DTYPES[dtype], batch_size=batch_size, seed=seed, task=task,
+                ignore_index=ignore_index,
             )  # fmt: skip
     if exact:
         capture.check(network, probe, exact_layers, exact)
     moments = None
+    links: tuple[Link, ...] = ()
     checked: tuple[ExactCurvature, ...] = ()
     if not checkpoint.non_finite:
         with clock("measure"):
@@ -133,6 +137,7 @@ def audit(
                 task=task, ignore_index=ignore_index, fisher=whose, convention=convention, layers=layers,
                 max_memory=max_memory, progress=lambda done, total: progress("measuring samples", done, total),
             )  # fmt: skip
+            links = capture.links(network, probe, device=on, dtype=DTYPES[dtype])
     if exact and moments:
         with clock("exact"):
             checked = capture.cross_check(
@@ -167,11 +172,13 @@ def audit(
             convention=convention,
             layers=tuple(layers),
             max_memory=max_memory,
+            learning_rate=learning_rate,
         ),
         environment=environment(on),
         tensors=len(checkpoint.tensors),
         exact=checked,
         identification=identified,
+        links=links,
     )
     run = Run(started.isoformat(timespec="seconds"), clock.seconds)
     report = judge(measured, chosen, run=run, fail_on=fail_on, min_coverage=min_coverage, suppress=suppress)
@@ -183,122 +190,6 @@ def _subject(model: Path) -> str:
     """The path below the working folder, as reviews of code name files; ``""`` for what lies elsewhere."""
     below = model.absolute()
     return below.relative_to(Path.cwd()).as_posix() if below.exists() and below.is_relative_to(Path.cwd()) else ""
-
-
-def dry_run(
-    model: str | Path,
-    data: str | Path,
-    *,
-    arch: str | None = None,
-    data_root: Path | None = None,
-    split: str | None = None,
-    samples: int | str | None = None,
-    mean: tuple[float, ...] | None = None,
-    std: tuple[float, ...] | None = None,
-    columns: Mapping[str, str] | None = None,
-    batch_size: int | str = "auto",
-    seed: int = 0,
-    dtype: str = "float32",
-    device: str = "auto",
-    fisher: str | None = None,
-    mc_samples: int | str = 1,
-    task: str = "auto",
-    ignore_index: int = -100,
-    convention: str = "kfac",
-    layers: str | Sequence[str] = (),
-    max_memory: int | None = None,
-    max_download: int | str = hub.MOST,
-    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
-) -> Plan:
-    """What :func:`audit` would measure, in which form, and what time and memory each stage would take.
-
-    Arguments as for :func:`audit`, which ``samples="auto"`` may call on fewer samples than are planned for here. A
-    cross-check (``exact``) is not counted.
-
-    Raises:
-        AuditError: what would stop the audit before it measures.
-
-    Cost: reading the checkpoint and the probe, two forward passes and one backward pass over one batch.
-    """
-    _check_kinds(model, data, arch)
-    whose = capture.fisher_of(fisher, mc_samples, convention)
-    on = choose_device(device, dtype)
-    max_memory = memory_allowance(max_memory, on)
-    _, (network, *_), probe = _open(
-        model, data, arch, max_download, progress, root=data_root, split=split,
-        samples=None if samples == "auto" else samples, seed=seed, mean=mean, std=std, task=task,
-        ignore_index=ignore_index, columns=columns or {},
-    )  # fmt: skip
-    batch_size = capture.first_batch_size(batch_size, on, probe.record.samples)
-    planned, stages = capture.plan_run(
-        network, probe, device=on, dtype=DTYPES[dtype], batch_size=batch_size, task=task, ignore_index=ignore_index,
-        fisher=whose, convention=convention, layers=_several(layers), max_memory=max_memory,
-    )  # fmt: skip
-    return Plan(
-        model=Path(model).name,
-        network=network.record.title,
-        probe=f"{probe.record.dataset}/{probe.record.split}",
-        samples=probe.record.samples,
-        batch_size=batch_size,
-        device=environment(on).device,
-        max_memory=max_memory,
-        layers=planned,
-        stages=stages,
-        calibration=capture.CALIBRATION,
-    )
-
-
-def _open(
-    model: str | Path, data: str | Path, arch: str | None, max_download: int | str,
-    progress: Callable[[str, int, int], None], **choices: Any,
-) -> tuple[Checkpoint, tuple[Network, ...], Probe]:  # fmt: skip
-    """The checkpoint, the networks that it may be, and the probe opened with ``choices``."""
-    checkpoint = checkpoints.open_checkpoint(model, max_download=max_download, progress=progress)
-    networks = architectures.candidates(checkpoint, arch)
-    probe = probes.open_probe(str(data), networks[0], max_download=max_download, progress=progress, **choices)
-    return checkpoint, networks, probe
-
-
-def planned(
-    model: str | Path, data: str | Path, *, arch: str | None = None, data_root: Path | None = None,
-    batch_size: int | str = "auto", dtype: str = "float32", device: str = "auto", fisher: str | None = None,
-    mc_samples: int | str = 1, convention: str = "kfac", layers: Sequence[str] = (), task: str = "auto",
-    ignore_index: int = -100, seed: int = 0, max_memory: int | None = None, max_download: int | str = hub.MOST,
-    progress: Callable[[str, int, int], None] = lambda stage, done, total: None, **options: Any,
-) -> tuple[str, dict[str, str]]:  # fmt: skip
-    """What :func:`audit` would measure with the same arguments: the SHA-256 of the weights, and how.
-
-    Cost: opening checkpoint and probe; nothing is measured. Raises: as :func:`audit` does before it measures.
-    """
-    wanted = {"root": data_root, "seed": seed, "task": task, "ignore_index": ignore_index, **options}
-    checkpoint, _, probe = _open(model, data, arch, max_download, progress, **wanted)
-    whose = capture.fisher_of(fisher, mc_samples, convention)
-    asked = Settings(
-        seed, probe.record.samples, 0, dtype, device, whose.kind,
-        whose.draws if whose.kind == "expected" else 0, task, ignore_index=ignore_index, convention=convention,
-        layers=tuple(layers),
-    )  # fmt: skip
-    return checkpoint.record.sha256, comparisons.settings_of(probe.record, asked)
-
-
-def _check_kinds(model: object, data: object, arch: object) -> None:
-    """Say what is accepted where something else was passed."""
-    if not isinstance(model, (str, Path)):
-        raise UsageError(
-            f"model is a {type(model).__name__}, expected the path of a file or folder of weights",
-            "save the weights, torch.save(model.state_dict(), 'weights.pt'), and pass that path; "
-            "arch='file.py:factory' builds the network",
-        )
-    if not isinstance(data, (str, Path)):
-        raise UsageError(
-            f"data is a {type(data).__name__}, expected the name of a data set or a path",
-            "save arrays with numpy.savez('probe.npz', images=..., labels=...) and pass that path",
-        )
-    if arch is not None and not isinstance(arch, str):
-        raise UsageError(
-            f"arch is a {type(arch).__name__}, expected 'file.py:factory' or the name of a family",
-            "put the function into a file and pass its path and name as one string",
-        )
 
 
 def _several(given: str | Sequence[str]) -> tuple[str, ...]:

@@ -104,7 +104,7 @@ def _checkpoint(name: str, container: str, contents: Contents, source: HubRecord
         recorded=recorded_accuracy([*places, contents.texts]),
         hub=source,
     )
-    return Checkpoint(record, plain, non_finite(plain))
+    return Checkpoint(record, plain, non_finite(plain), contents.texts)
 
 
 def _with_aliases(

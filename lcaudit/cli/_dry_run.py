@@ -27,10 +27,10 @@ def dry_run(model: str | Path, data: str, form: str, quiet: int, options: dict[s
     """
     if form not in ("text", "json"):
         raise UsageError(f"--dry-run with --format {form}, expected text or json", "leave --format out")
-    from lcaudit import audit  # imports torch: seconds
+    from lcaudit import planning  # imports torch: seconds
 
-    known = inspect.signature(audit.dry_run).parameters  # the others change nothing of what is measured
-    plan = audit.dry_run(model, data, **{name: value for name, value in options.items() if name in known})
+    known = inspect.signature(planning.dry_run).parameters  # the others change nothing of what is measured
+    plan = planning.dry_run(model, data, **{name: value for name, value in options.items() if name in known})
     if quiet < 2:
         if form == "json":
             show(serial.dumps(plan), for_people=False)

@@ -104,12 +104,19 @@ def check_outputs(files: Sequence[tuple[str, Path]], inputs: Sequence[Path] = ()
                 )
 
 
-def deliver(report: Report, form: str, files: list[tuple[str, Path]], *, color: str, quiet: int, verbose: int) -> None:
-    """Write the files, all of them or none, then print."""
+def deliver(
+    report: Report, form: str, files: list[tuple[str, Path]], *, color: str, quiet: int, verbose: int,
+    beside: Sequence[tuple[Path, str | bytes]] = (), printed: bool = True,
+) -> None:  # fmt: skip
+    """Write the files and what goes ``beside`` them, all of it or nothing, then print."""
     from lcaudit import reports
 
-    write_together([(path, reports.render(report, written)) for written, path in files])
+    write_together([*beside, *((path, reports.render(report, written)) for written, path in files)])
+    places = [path for path, _ in beside] + [path for _, path in files]
     if quiet > 1:
+        return
+    if not printed:
+        _tell_places(places, quiet)
         return
     people = reports.writer(form).people
     colored = people and use_color(color)
@@ -119,5 +126,9 @@ def deliver(report: Report, form: str, files: list[tuple[str, Path]], *, color: 
         color=colored,
         for_people=people,
     )
-    if files and not quiet:
-        note("written: " + "  ".join(display_name(path) for _, path in files))
+    _tell_places(places, quiet)
+
+
+def _tell_places(places: Sequence[Path], quiet: int) -> None:
+    if places and not quiet:
+        note("written: " + "  ".join(display_name(path) for path in places))

@@ -292,6 +292,13 @@ class _NumberOr(click.ParamType[int | str]):
     help="A layer for --exact; may be repeated.  [default: the head]",
 )
 @option(
+    "Curvature",
+    "--learning-rate",
+    metavar="RATE",
+    type=click.FloatRange(min=0, min_open=True),
+    help="The learning rate you train with: LC307 holds it against 2/λmax of every layer.",
+)
+@option(
     "Verdict",
     "--select",
     discovered=True,

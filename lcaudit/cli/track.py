@@ -82,7 +82,8 @@ def _measure(
 ) -> tuple[tuple[Point, ...], list[tuple[Path, AuditError]], str]:  # fmt: skip
     """Points with those added that were not there, what could not be measured, and the digest of how it was done."""
     from lcaudit import comparisons
-    from lcaudit.audit import audit, planned  # imports torch: seconds
+    from lcaudit.audit import audit  # imports torch: seconds
+    from lcaudit.planning import planned
 
     missed: list[tuple[Path, AuditError]] = []
     measurement, keys = "", {one.key for one in points}

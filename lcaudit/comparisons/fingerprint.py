@@ -6,8 +6,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from lcaudit.core.measurements import Measurements, ProbeRecord, Settings
+from lcaudit.core.measurements import Measurements, ProbeRecord
 from lcaudit.core.metrics import ESTIMATOR
+from lcaudit.core.settings import Settings
 
 #: The words that a refusal uses for each part.
 WORDS = {

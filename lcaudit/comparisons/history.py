@@ -15,8 +15,9 @@ from lcaudit.comparisons.fingerprint import digest, fingerprint_of
 from lcaudit.core import serial
 from lcaudit.core.comparison import Point
 from lcaudit.core.errors import MalformedInput
-from lcaudit.core.measurements import Measurements, ProbeRecord, Settings
+from lcaudit.core.measurements import Measurements, ProbeRecord
 from lcaudit.core.metrics import METRICS
+from lcaudit.core.settings import Settings
 from lcaudit.core.text import display_name
 
 _NUMBER = re.compile(r"\d+")

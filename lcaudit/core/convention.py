@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lcaudit.core.figures import grouped
-from lcaudit.core.measurements import Settings
+from lcaudit.core.settings import Settings
 
 _KFAC = (
     'Convolutions: x runs over unfolded patches, the expectation over samples and positions (the "expand" setting); '

@@ -75,8 +75,8 @@ def write_whole(path: Path, text: str) -> None:
     write_together([(path, text)])
 
 
-def write_together(files: Sequence[tuple[Path, str]]) -> None:
-    """Write several files, each whole or not at all; on failure or interruption all are as before.
+def write_together(files: Sequence[tuple[Path, str | bytes]]) -> None:
+    """Write several files (text as UTF-8), each whole or not at all; on failure or interruption all are as before.
 
     Every one is written under a temporary name first, so that only renaming is left when the first
     appears. A link is replaced, not followed; a device or a pipe is written to.
@@ -125,9 +125,9 @@ def _make_folder(folder: Path, made: list[Path]) -> None:
         one.mkdir(exist_ok=True)
 
 
-def _write(path: Path, mode: str, text: str) -> None:
+def _write(path: Path, mode: str, text: str | bytes) -> None:
     with path.open(mode) as stream:
-        stream.write(text.encode("utf-8", "backslashreplace"))
+        stream.write(text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace"))
         stream.flush()
         if mode == "xb":  # pipes and devices cannot be synchronised
             os.fsync(stream.fileno())

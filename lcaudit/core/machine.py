@@ -10,7 +10,7 @@ import torch
 import lcaudit
 from lcaudit.core import memory
 from lcaudit.core.errors import EnvironmentFailure, UsageError
-from lcaudit.core.measurements import Environment
+from lcaudit.core.settings import Environment
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 

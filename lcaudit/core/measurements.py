@@ -14,7 +14,9 @@ from typing import Literal
 from lcaudit.core import trust
 from lcaudit.core.hub_address import HubRecord
 from lcaudit.core.identification import Identification
+from lcaudit.core.links import Link
 from lcaudit.core.quantity import Quantity
+from lcaudit.core.settings import Environment, Settings
 
 #: The percentiles at which condition numbers are reported, as keys of ``FactorSpectrum.condition_number``.
 PERCENTILES = ("50", "80", "90", "100")
@@ -340,53 +342,8 @@ class NonFinite:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """What the user asked for, after defaults.
-
-    Attributes:
-        fisher: whose labels Σ_g averages over: ``expected``, the network's own, or ``empirical``, the given ones.
-        mc_samples: label draws per sample, ``exact`` for the whole expectation; 0 where labels are given.
-        task: the one asked for, or the one that ``auto`` settled on. task_evidence: what in the data speaks for
-            it. loss: its ℓ of one sample, in words. ignore_index: class index that does not count.
-        convention: ``kfac``, or ``huang2020`` for that paper's authors' own.
-        layers: patterns of the layers asked for; none for all.
-        looks: with ``--samples auto``, the numbers of samples that were tried, the last one being ``samples``.
-        max_memory: bytes that the moments of all layers could take; 0 where that is not known.
-    """
-
-    seed: int
-    samples: int
-    batch_size: int
-    dtype: str
-    device: str
-    fisher: str = "expected"
-    mc_samples: int | str = 1
-    task: str = "classification"
-    task_evidence: str = ""
-    loss: str = ""
-    ignore_index: int = -100
-    convention: str = "kfac"
-    layers: tuple[str, ...] = ()
-    looks: tuple[int, ...] = ()
-    max_memory: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Environment:
-    """Where it ran."""
-
-    lcaudit: str
-    python: str
-    torch: str
-    numpy: str
-    platform: str
-    device: str
-    threads: int
-
-
-@dataclass(frozen=True, slots=True)
 class Measurements:
-    """One audit's numbers. ``layers`` are in order of execution; ``exact``: cross-checks that were asked for."""
+    """One audit's numbers. ``layers`` are in order of execution; ``exact``: cross-checks; ``links``: outputs' ways."""
 
     checkpoint: CheckpointRecord
     network: NetworkRecord
@@ -402,6 +359,7 @@ class Measurements:
     notes: tuple[str, ...] = field(default=())
     exact: tuple[ExactCurvature, ...] = ()
     identification: Identification | None = None
+    links: tuple[Link, ...] = ()
 
     @property
     def coverage(self) -> float:

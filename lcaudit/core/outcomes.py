@@ -12,6 +12,7 @@ from typing import Literal
 from lcaudit.core.comparison import Comparison
 from lcaudit.core.measurements import Measurements
 from lcaudit.core.quantity import Quantity
+from lcaudit.core.verification import Verification
 
 Severity = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
@@ -281,6 +282,7 @@ class Report:
         anchors: layer → where formats for code reviews point to; ``""`` for the whole model. A layer without
             one is found at the first line of the checkpoint.
         baseline: the network against a baseline, where one was given.
+        verification: of a network that ``lcaudit fix`` made, against the original.
     """
 
     schema_version: str
@@ -296,3 +298,4 @@ class Report:
     notices: tuple[str, ...] = ()
     anchors: Mapping[str, Anchor] = field(default_factory=dict)
     baseline: Comparison | None = None
+    verification: Verification | None = None

@@ -27,11 +27,12 @@ from lcaudit.core.measurements import (
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """An opened checkpoint: ``tensors`` by state-dict key, nesting and prefixes undone."""
+    """An opened checkpoint: ``tensors`` by state-dict key, nesting and prefixes undone; ``texts``: metadata."""
 
     record: CheckpointRecord
     tensors: Mapping[str, torch.Tensor]
     non_finite: tuple[NonFinite, ...] = ()
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +264,35 @@ class Settled:
     name: str
     evidence: str = ""
     loss: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelStatistics:
+    """Of what a module reads, over all samples and positions of a probe; float64 [channels].
+
+    Attributes:
+        mean, variance: the variance is the mean square about the mean. largest: of the absolute values.
+    """
+
+    mean: torch.Tensor
+    variance: torch.Tensor
+    largest: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class FactorMoments:
+    """The second moments of one layer that predictions start from; K channel groups, float64.
+
+    Attributes:
+        inputs: [K, d, d], Σ_x. mean: [K, d]. measured: [K, d], what rounding of Σ_x is relative to.
+        channel: int64 [d], each entry's channel within its group. gradient: [K, o, o], Σ_g.
+    """
+
+    inputs: torch.Tensor
+    mean: torch.Tensor
+    measured: torch.Tensor
+    channel: torch.Tensor
+    gradient: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)

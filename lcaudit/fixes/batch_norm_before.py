@@ -1,19 +1,26 @@
 """Put a BatchNorm in front of ill-conditioned layers, and fold it into their weights.
 
 With γ = 1, β = 0 and the input's own mean μ and standard deviation σ, a layer W x + b behind the
-normalisation computes the same function as before once W′ = W·diag(σ) and b′ = b + W μ.
+normalisation computes the same function as before once W′ = W·diag(σ) and b′ = b + W μ. Zeros that a convolution
+puts around its input are put there before the normalisation, so that the borders stay the same too.
 """
 
 from __future__ import annotations
 
 from lcaudit.core.measurements import Measurements
 from lcaudit.core.outcomes import Finding, Fix
+from lcaudit.core.recipe import Step
+from lcaudit.core.text import count
 from lcaudit.fixes._base import (
+    BORDERS,
+    Plan,
     Remedy,
+    Study,
     briefly,
     effects_of,
     foldable,
     gaining,
+    insertable,
     named,
     pad_with_zeros,
     paths_in_code,
@@ -31,11 +38,17 @@ def batch_norm_before(model: nn.Module, names: list[str], batches) -> None:
     batches: input tensors as the model takes them, at least a few hundred samples in all.
     """
     norms = {nn.Linear: nn.BatchNorm1d, nn.Conv1d: nn.BatchNorm1d, nn.Conv2d: nn.BatchNorm2d, nn.Conv3d: nn.BatchNorm3d}
+    pads = {nn.Conv1d: nn.ZeroPad1d, nn.Conv2d: nn.ZeroPad2d, nn.Conv3d: nn.ZeroPad3d}
     sums, hooks = {}, []
+
+    def around(layer):  # zeros go before the norm, so that borders keep their outputs
+        zeros = type(layer) in pads and layer.padding_mode == "zeros"
+        return tuple(layer._reversed_padding_repeated_twice) if zeros else ()
 
     def record(name):
         def hook(module, inputs):
-            x = inputs[0].double().transpose(0, 1).flatten(1)  # one row per channel
+            x = nn.functional.pad(inputs[0], around(module)) if any(around(module)) else inputs[0]
+            x = x.double().transpose(0, 1).flatten(1)  # one row per channel
             total = torch.stack([x.sum(1), x.square().sum(1), torch.full_like(x[:, 0], x.shape[1])])
             sums[name] = sums.get(name, 0) + total
 
@@ -66,24 +79,20 @@ def batch_norm_before(model: nn.Module, names: list[str], batches) -> None:
         if layer.bias is None:
             layer.bias = nn.Parameter(torch.zeros(len(offset), device=offset.device, dtype=layer.weight.dtype))
         layer.bias.copy_(layer.bias.double() + offset)
+        parts = [norm, layer]
+        if any(around(layer)):
+            parts.insert(0, pads[type(layer)](around(layer)))
+            layer.padding = (0,) * len(layer.kernel_size)
         parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, nn.Sequential(norm, layer))
+        setattr(model.get_submodule(parent), child, nn.Sequential(*parts))
 
 
 batch_norm_before(model, {names}, batches)
 '''
 
-SAME = "folded so that the outputs stay the same."
-#: In place of that where a layer pads with zeros.
-CHANGED = """\
-folded into its weights.
-
-    Layers that pad with zeros give other outputs at the borders: measure the error before and after, and retrain.
-"""
-
 
 def propose(finding: Finding, measurements: Measurements) -> Fix | None:
-    """Safe where every layer of the finding reads vectors or is free of padding."""
+    """Safe: with the padding before the norm, the outputs stay the same at the borders too."""
     layers = gaining("batch_norm", finding, measurements)
     if not layers:
         return None
@@ -95,32 +104,58 @@ def propose(finding: Finding, measurements: Measurements) -> Fix | None:
         "that branch only, and fold it: W′ = W·diag(σ), b′ = b + W μ."
     ]
     if padded:
-        how.append(
-            f"{pad_with_zeros(padded, layers)}: padding would have to be the channel's mean for the function to stay "
-            "the same, so the outputs change at the borders and the network needs some retraining. Measure the error "
-            "before and after."
-        )
-    else:
-        how.append(
-            "In eval mode the outputs stay the same to rounding (1e-6 of their scale in float32). In training mode "
-            "the batch's own statistics are used, as in any batch norm."
-        )
+        how.append(f"{pad_with_zeros(padded, layers)}: {BORDERS}")
+    how.append(
+        "In eval mode the outputs stay the same to rounding (1e-6 of their scale in float32). In training mode "
+        "the batch's own statistics are used, as in any batch norm."
+    )
     if tokens:
         how.append("These layers read several positions per sample: normalise over features, with positions flattened.")
     how.append("State-dict keys gain one level (name.0 the norm, name.1 the layer); optimiser state must be made anew.")
     return Fix(
         id="batch-norm-before",
         title=f"Put BatchNorm before {briefly(layers)}",
-        applicability="unsafe" if padded else "safe",
+        applicability="safe",
         layers=tuple(spectra.layer.name for spectra in layers),
         effects=effects_of("batch_norm", layers),
         how=" ".join(how),
-        code=(CODE.replace(SAME, CHANGED.rstrip("\n")) if padded else CODE).replace("{names}", code) if code else "",
+        code=CODE.replace("{names}", code) if code else "",
         cost=(
             "Two parameters and two statistics per input channel; one multiplication and addition per input, which can "
-            "be folded away again for use; " + ("some retraining." if padded else "no retraining.")
+            "be folded away again for use; no retraining."
         ),
     )
 
 
-FIX = Remedy("batch-norm-before", ("LC301", "LC302"), propose)
+def plan(fix: Fix, study: Study) -> Plan:
+    """A step for every plain layer that reads vectors or channels."""
+    kinds = {spectra.layer.name: spectra.layer for spectra in study.measurements.layers}
+    left_out, padding = {}, {}
+    for name in fix.layers:
+        tokens = kinds[name].kind == "linear" and kinds[name].positions > 1
+        reason = insertable(name, study) or ("it reads several positions per sample" if tokens else "")
+        if reason:
+            left_out[name] = reason
+        else:
+            padding[name] = study.padding(study.layer(name))
+    found = study.channel_statistics(padding) if padding else {}
+    steps = tuple(
+        Step(
+            fix.id,
+            "batch_norm",
+            {"layer": name},
+            {
+                "mean": tuple(statistics.mean.tolist()),
+                "variance": tuple(statistics.variance.tolist()),
+                "padded": (float(bool(padding[name])),),
+                "new_bias": (float(study.layer(name).bias is None),),
+            },
+        )
+        for name, statistics in found.items()
+    )
+    padded = sum(map(bool, padding.values()))
+    pads = f"; {count(padded, 'convolution')} with the zero padding put before it" if padded else ""
+    return Plan(steps, f"BatchNorm put before {count(len(steps), 'layer')}, folded into the weights{pads}", left_out)
+
+
+FIX = Remedy("batch-norm-before", ("LC301", "LC302"), propose, plan, order=4)

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 from lcaudit.core.measurements import Measurements
 from lcaudit.core.outcomes import Finding, Fix
+from lcaudit.core.recipe import Step
+from lcaudit.core.text import count
 from lcaudit.fixes._base import (
+    BORDERS,
+    Plan,
     Remedy,
+    Study,
     briefly,
     effects_of,
     foldable,
     gaining,
+    insertable,
     named,
     pad_with_zeros,
     paths_in_code,
@@ -76,7 +82,7 @@ centre_input(model, {names}, batches)
 
 
 def propose(finding: Finding, measurements: Measurements) -> Fix | None:
-    """Safe with code for linear layers, safe without padding, else unsafe."""
+    """Safe, with code for linear layers; convolutions get it from ``lcaudit fix``."""
     layers = gaining("centring", finding, measurements)
     if not layers:
         return None
@@ -89,26 +95,38 @@ def propose(finding: Finding, measurements: Measurements) -> Fix | None:
         "bias. The mean is kept as a constant and nothing else changes."
     ]
     if padded:
-        how.append(
-            f"{pad_with_zeros(padded, layers)}: the function stays the same only if the "
-            "padding is the channel's mean, so the outputs change at the borders and some retraining is needed."
-        )
-    else:
-        how.append(
-            "The outputs stay the same to rounding. When training goes on, the mean drifts: renew it, or use a "
-            "BatchNorm, which follows it by itself."
-        )
+        how.append(f"{pad_with_zeros(padded, layers)}: {BORDERS}")
+    how.append(
+        "The outputs stay the same to rounding. When training goes on, the mean drifts: renew it, or use a "
+        "BatchNorm, which follows it by itself."
+    )
     return Fix(
         id="centre-input",
         title=f"Subtract the mean before {briefly(layers)}",
-        applicability="unsafe" if padded else "safe",
+        applicability="safe",
         layers=tuple(spectra.layer.name for spectra in layers),
         effects=effects_of("centring", layers),
         how=" ".join(how),
         code=CODE.replace("{names}", code) if code else "",
-        cost="One stored constant and one subtraction per input channel; no learned parameters; "
-        + ("some retraining." if padded else "no retraining."),
+        cost="One stored constant and one subtraction per input channel; no learned parameters; no retraining.",
     )
 
 
-FIX = Remedy("centre-input", ("LC301", "LC302"), propose)
+def plan(fix: Fix, study: Study) -> Plan:
+    """A step for every plain layer."""
+    left_out = {name: reason for name in fix.layers if (reason := insertable(name, study))}
+    padding = {name: study.padding(study.layer(name)) for name in fix.layers if name not in left_out}
+    found = study.channel_statistics(padding) if padding else {}
+    steps = tuple(
+        Step(
+            fix.id,
+            "centre",
+            {"layer": name},
+            {"mean": tuple(statistics.mean.tolist()), "new_bias": (float(study.layer(name).bias is None),)},
+        )
+        for name, statistics in found.items()
+    )
+    return Plan(steps, f"the mean subtracted before {count(len(steps), 'layer')}, folded into the bias", left_out)
+
+
+FIX = Remedy("centre-input", ("LC301", "LC302"), propose, plan, order=4)

@@ -12,6 +12,7 @@ from lcaudit.core import figures as numbers
 from lcaudit.core.outcomes import Effect, Finding, Fix, Limit, Report
 from lcaudit.core.text import count
 from lcaudit.reports import _summary as summary
+from lcaudit.reports import _verification as verification
 from lcaudit.reports._comparison_page import view
 from lcaudit.reports._page_layers import FOOTNOTE, ROW_HEADINGS, layer_views, panels
 from lcaudit.reports._page_method import method
@@ -101,6 +102,22 @@ def page(report: Report) -> Mapping[str, Any]:
         "suppressed": tuple((finding, summary.suppression(finding)) for finding in report.suppressed),
         "passes": _passes(report),
         "method": method(report),
+        "verification": _verification(report),
+    }
+
+
+def _verification(report: Report) -> dict[str, Any] | None:
+    found = report.verification
+    if found is None:
+        return None
+    return {
+        "summary": verification.summary(found),
+        "applied": tuple(verification.applied(found)),
+        "refused": tuple(verification.refused(found)),
+        "headings": verification.HEADINGS,
+        "rows": verification.rows(found),
+        "note": verification.NOTE,
+        "facts": tuple(verification.facts(found)),
     }
 
 

@@ -83,8 +83,9 @@ def method(report: Report) -> Mapping[str, Any]:
 
 
 def _pairs(record: Any) -> tuple[tuple[str, str], ...]:
-    """Fields of a flat record, in order, as words."""
-    return tuple((field.replace("_", " "), str(getattr(record, field))) for field in record.__slots__)
+    """Fields of a flat record that hold something, in order, as words."""
+    fields = ((field, getattr(record, field)) for field in record.__slots__)
+    return tuple((field.replace("_", " "), str(value)) for field, value in fields if value is not None)
 
 
 def _repository(hub: HubRecord | None) -> tuple[tuple[str, str], ...]:

@@ -18,6 +18,7 @@ from lcaudit.core.outcomes import Effect, Finding, Fix, Report
 from lcaudit.core.quantity import Quantity
 from lcaudit.core.text import count, one_line
 from lcaudit.reports import _summary as summary
+from lcaudit.reports import _verification as verification
 from lcaudit.reports._comparison.text import changes
 from lcaudit.reports._contract import Style, Writer
 from lcaudit.reports._layer_table import layer_lines
@@ -39,6 +40,8 @@ def write(report: Report, style: Style) -> str:
     blocks: list[list[str]] = []
     if style.verbosity >= 0:
         blocks += [list(_header(report, style))]
+    if report.verification:
+        blocks += [list(verification.lines(report.verification, style))]
     blocks += [list(_finding(finding, report, style)) for finding in report.findings]
     if report.baseline:
         blocks += [_baseline(report.baseline, style)]

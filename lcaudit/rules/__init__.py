@@ -54,7 +54,7 @@ def find(code_or_name: str) -> Rule:
         if code_or_name.upper() == rule.code or code_or_name.lower() == rule.name:
             return rule
     known = {name: rule for rule in all_rules() for name in (rule.code, rule.name)}
-    near = difflib.get_close_matches(code_or_name, list(known), n=6, cutoff=0.5)
+    near = difflib.get_close_matches(code_or_name, list(known), n=8, cutoff=0.5)
     near += [rule.code for rule in all_rules() if rule.code.startswith(code_or_name.upper())]
     rules = list(dict.fromkeys(known[name] for name in near))
     listing = ", ".join(f"{rule.code} {rule.name}" for rule in rules or all_rules())

@@ -58,7 +58,7 @@ def pointed_at(baseline: Path) -> None:
     """Every format for reviews tells the worse figure, and where it can, shows its line in the baseline."""
     lines = baseline.read_text().splitlines()
     place = 1 + next(number for number, line in enumerate(lines) if f'"{HEAD}"' in line)
-    results = [one for one in json.loads(Path("run.sarif").read_text())["runs"][0]["results"]]
+    results = json.loads(Path("run.sarif").read_text())["runs"][0]["results"]
     worse = [one for one in results if one["ruleId"] == "baseline"]
     assert worse and all(one["level"] == "error" for one in worse)
     where = worse[0]["locations"][0]["physicalLocation"]

@@ -15,7 +15,7 @@ from lcaudit.comparisons.fingerprint import WORDS, fingerprint
 from lcaudit.core import specimen
 from lcaudit.core.errors import MalformedInput, UsageError
 from lcaudit.core.gate import gate, with_baseline
-from lcaudit.core.measurements import Settings
+from lcaudit.core.settings import Settings
 from tests.comparisons.comparison_cases import network, observed, quantity
 
 HOSTILE = '</script>\n::error::"layer": "x", \x1b[31m\u202e'

@@ -103,19 +103,15 @@ def inner(*geometries: str) -> Measurements:
     )
 
 
-def test_zero_padding_makes_folding_unsafe() -> None:
-    assert {fix.applicability for fix in proposed("LC302", inner("1×1", "3×3"))} == {"safe"}
-    padded = proposed("LC302", inner("1×1", "3×3, padding 1"))
-    assert {fix.applicability for fix in padded} == {"unsafe"}
-    assert all("1 of 2 layers pad with zeros (block.1)" in fix.how and "retraining" in fix.cost for fix in padded)
-    assert padded[0].layers == ("block.0", "block.1") and len(padded[0].effects) == 4
-
-
-def test_the_code_says_what_happens_to_the_outputs() -> None:
-    (safe, _), (unsafe, _) = proposed("LC302", inner("1×1")), proposed("LC302", inner("3×3, padding 1"))
-    assert safe.applicability == "safe" and "outputs stay the same" in safe.code
-    assert unsafe.applicability == "unsafe" and "stay the same" not in unsafe.code
-    assert "other outputs at the borders" in ast.get_docstring(ast.parse(unsafe.code).body[2])
+def test_zero_padding_is_said_and_the_fix_is_safe() -> None:
+    for geometries, sentence in (
+        (("1×1", "3×3, padding 1"), "1 of 2 layers pad with zeros (block.1): the zeros are put there before"),
+        (("3×3, padding 1",), "This layer pads with zeros: the zeros are put there before"),
+    ):
+        fixes_of = proposed("LC302", inner(*geometries))
+        assert {fix.applicability for fix in fixes_of} == {"safe"}
+        assert all(sentence in fix.how and "no retraining" in fix.cost for fix in fixes_of)
+    assert all("zeros" not in fix.how for fix in proposed("LC302", inner("1×1", "3×3")))
 
 
 HOSTILE = ('x"]); import os; os.system("id") #', "a\n::error::", "a b", "a..b", "a" * 300, "été", "\x1b[2J", "", "a.")

@@ -40,14 +40,15 @@ def test_unknown_rule_is_shown_escaped() -> None:
 
 def test_select_prefix_code_and_name() -> None:
     assert codes(rules.select()) == codes(rules.all_rules())
-    assert codes(rules.select(["LC3"])) == ["LC301", "LC302", "LC303", "LC304"]
-    assert codes(rules.select(["lc30", "probe-does-not-fit"])) == ["LC301", "LC302", "LC303", "LC304", "LC901"]
+    third = [code for code in codes(rules.all_rules()) if code.startswith("LC3")]
+    assert codes(rules.select(["LC3"])) == third and len(third) > 4
+    assert codes(rules.select(["lc30", "probe-does-not-fit"])) == [*third, "LC901"]
     assert codes(rules.select(["LC301"])) == ["LC301"]
 
 
 def test_the_more_specific_selector_decides() -> None:
     assert codes(rules.select(["LC301"], ["LC3"])) == ["LC301"]
-    assert codes(rules.select(["LC3"], ["LC301"])) == ["LC302", "LC303", "LC304"]
+    assert codes(rules.select(["LC3"], ["LC301"])) == [code for code in codes(rules.select(["LC3"])) if code != "LC301"]
     assert "LC301" in codes(rules.select(["ALL"], ["LC9"])) and "LC901" not in codes(rules.select([], ["LC9"]))
 
 

@@ -1,0 +1,82 @@
+"""A network on the bench: the samples that measure it, those that judge it, and what can be asked of both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lcaudit import capture, opening, probes, recipes
+from lcaudit.core.machine import DTYPES, choose_device
+from lcaudit.core.measurements import ProbeFit
+from lcaudit.core.recipe import METADATA_KEY, Step
+from lcaudit.core.types import FactorMoments, Network, Probe
+from lcaudit.spectra.plug_in import second_moments
+
+
+class Bench:
+    """A network, the half of the probe that measures and the half that judges.
+
+    Attributes:
+        earlier: steps of the recipe that made this network already, if one did.
+        held_out: ``None`` where fewer than two samples are left.
+        run: device, type and batch size, as the capturing functions take them.
+    """
+
+    def __init__(self, model: Path, data: str, samples: int | None, options: dict[str, Any]) -> None:
+        self.options = options
+        get = options.get
+        checkpoint, networks = opening.networks_of(model, get("arch"))
+        text = checkpoint.texts.get(METADATA_KEY)
+        self.earlier: tuple[Step, ...] = recipes.parse(text, model.name).steps if text is not None else ()
+        open_probe = partial(
+            probes.open_probe, data, networks[0], root=get("data_root"), split=get("split"), seed=get("seed", 0),
+            mean=get("mean"), std=get("std"), task=get("task", "auto"), ignore_index=get("ignore_index", -100),
+        )  # fmt: skip
+        available = open_probe(samples=2).record.available
+        half = min(available // 2, probes.DEFAULT_SAMPLES) if samples is None else samples
+        self.device = choose_device(get("device", "auto"), get("dtype", "float32"))
+        whole = open_probe(samples=min(available, 2 * max(2, half)))
+        self.run = {"device": self.device, "dtype": DTYPES[get("dtype", "float32")]}
+        asked = get("batch_size", "auto")
+        self.network: Network = networks[0]
+        self.network, whole, _ = opening.identified(
+            networks, whole, batch_size=asked, seed=get("seed", 0), task=get("task", "auto"),
+            ignore_index=get("ignore_index", -100), **self.run,
+        )  # fmt: skip
+        self.run["batch_size"] = capture.first_batch_size(asked, self.device, len(whole.keys))
+        keys = whole.keys[: max(2, min(half, len(whole.keys)))]
+        measuring = capture.part_of(whole, keys, True, len(keys))
+        assert measuring is not None, "at least two samples are measured"
+        self.probe: Probe = measuring
+        self.held_out: Probe | None = capture.part_of(whole, keys, False, len(keys))
+
+    def outputs(self, module: torch.nn.Module, probe: Probe | None) -> tuple[torch.Tensor, ProbeFit] | None:
+        """Outputs of every sample, error and loss; ``None`` where no samples are held out."""
+        if probe is None:
+            return None
+        return capture.evaluate(
+            module, probe, classes=self.network.record.classes, task=self.options.get("task", "auto"),
+            ignore_index=self.options.get("ignore_index", -100), **self.run,
+        )  # fmt: skip
+
+    def moments(self, module: torch.nn.Module, layers: Sequence[str]) -> dict[str, FactorMoments]:
+        """Second moments of the named layers."""
+        if not layers:
+            return {}
+        fisher = capture.fisher_of(None, 1, "kfac")
+        found = capture.measure(
+            replace(self.network, module=module), self.probe, seed=self.options.get("seed", 0), fisher=fisher,
+            task=self.options.get("task", "auto"), ignore_index=self.options.get("ignore_index", -100),
+            layers=tuple(map(literally, layers)), **self.run,
+        )  # fmt: skip
+        return {one.layer.name: second_moments(one) for one in found.layers if not one.form}
+
+
+def literally(name: str) -> str:
+    """A pattern that matches the name alone."""
+    return "".join(f"[{one}]" if one in "*?[" else one for one in name)

@@ -36,3 +36,15 @@ def resolve(checkpoint: Checkpoint, arch: str | None = None) -> Network:
     from lcaudit.architectures._resolver import resolve_checkpoint
 
     return resolve_checkpoint(checkpoint, arch)
+
+
+def candidates(checkpoint: Checkpoint, arch: str | None = None) -> tuple[Network, ...]:
+    """As :func:`resolve`, but where several networks that compute different functions have exactly these tensors,
+    all of them, so that a probe can decide; their confidence is ``assumed`` until it does.
+
+    Raises:
+        As :func:`resolve`; AmbiguousArchitecture only where the several cannot be built.
+    """
+    from lcaudit.architectures._candidates import candidates_for
+
+    return candidates_for(checkpoint, arch)

@@ -46,6 +46,7 @@ def gate(
             f"nothing could be decided: {count(counts['undecided'], 'check')} undecided, none passed or failed; use "
             "more samples, or select more rules"
         )
+    qualified = _qualifications(measured)
     verdict: Verdict = "fail" if blocking else "incomplete" if reasons else "pass"
     if blocking:
         reasons.insert(0, f"{count(len(blocking), 'finding')} at or above --fail-on {fail_on}")
@@ -55,9 +56,23 @@ def gate(
         coverage=measured.coverage,
         verdict=verdict,
         exit_code=EXIT_CODES[verdict],
-        reasons=tuple(reasons),
+        reasons=(*reasons, *qualified),
         counts={name: counts[name] for name in STATUSES},
     )
+
+
+def _qualifications(measured: Measurements) -> list[str]:
+    """What a verdict rests on that was assumed and that the probe did not confirm: no verdict is free of it."""
+    found = measured.identification
+    if found is None or not found.open or found.decision not in ("ambiguous", "not tested"):
+        return []
+    taken = {
+        "network": measured.network.title,
+        "preprocessing": f"normalisation {measured.probe.normalisation.source}",
+    }
+    said = "; ".join(taken.get(part, part) for part in found.open)
+    why = "the probe does not tell it from others" if found.decision == "ambiguous" else "it could not be tested"
+    return [f"rests on an assumption, {why}: {said}"]
 
 
 def with_baseline(before: Gate, found: Comparison) -> Gate:

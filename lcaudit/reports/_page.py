@@ -98,6 +98,7 @@ def page(report: Report) -> Mapping[str, Any]:
         "row_headings": ROW_HEADINGS,
         "footnote": f"{FOOTNOTE} {summary.products(report)}".strip(),
         "checks": _checks(report),
+        "suppressed": tuple((finding, summary.suppression(finding)) for finding in report.suppressed),
         "passes": _passes(report),
         "method": method(report),
     }

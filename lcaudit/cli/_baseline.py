@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from lcaudit.core.text import display_name
 
 if TYPE_CHECKING:
     from lcaudit.core.comparison import Baseline
+    from lcaudit.core.outcomes import Report
 
 #: Where a baseline lies unless another place is named.
 FILE = Path("lcaudit-baseline.json")
@@ -39,6 +41,20 @@ def read_baseline(path: Path) -> Baseline:
         raise type(error)(said, error.hint or "`lcaudit baseline create` writes one") from None
 
 
+def anchored(report: Report, path: Path | None) -> Report:
+    """The report whose layers stand for their lines in the baseline, where reviews of code can point to them."""
+    if path is None:
+        return report
+    from lcaudit import comparisons
+    from lcaudit.core.outcomes import Anchor
+
+    if path.is_absolute() or ".." in path.parts:  # not below the working folder
+        return report
+    lines = comparisons.anchors(read_regular(path, _MOST_BYTES).decode("utf-8", "replace"))
+    places = {layer: Anchor(path.as_posix(), line) for layer, line in lines.items()}
+    return replace(report, anchors={**places, **report.anchors})
+
+
 @contextmanager
 def refreshing(file: Path | None) -> Iterator[None]:
     """A baseline that cannot be compared is refused with the command, as it would be typed here, that makes it anew."""
@@ -56,9 +72,11 @@ def _create(ctx: click.Context, file: Path | None) -> str:
 
     for parameter in options(set(), True):
         value = ctx.params.get(parameter.name or "")
-        if value is None or value == () or value == parameter.get_default(ctx):
+        if value is None or value == () or value == {} or value == parameter.get_default(ctx):
             continue
         several = getattr(parameter, "multiple", False)
+        if isinstance(value, dict):
+            value = ",".join(f"{key}={name}" for key, name in value.items())
         for one in value if several else [value]:
             words += [parameter.opts[0], ",".join(map(str, one)) if isinstance(one, tuple) else str(one)]
     return shlex.join([*words, "--force", "--file", str(file or FILE)])

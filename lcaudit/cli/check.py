@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from lcaudit.cli._baseline import read_baseline, refreshing
+from lcaudit.cli._baseline import anchored, read_baseline, refreshing
 from lcaudit.cli._help import option
 from lcaudit.cli._output import check_outputs, deliver, output_options, parse_exports
 from lcaudit.cli._progress import Progress
@@ -329,13 +329,10 @@ class _NumberOr(click.ParamType[int | str]):
     help="Exit with 3 where a smaller share of the parameters could be audited, 0 to 1.",
 )
 @option(
-    "Verdict",
-    "--baseline",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
+    "Verdict", "--baseline", metavar="FILE", type=click.Path(path_type=Path),
     help="Hold every layer against this file, which `lcaudit baseline create` wrote: the exit code is 1 where a figure "
     "is worse, beyond noise and a margin of 10 %.",
-)
+)  # fmt: skip
 @option(
     "Output",
     "-o",
@@ -394,6 +391,7 @@ def run(
             from lcaudit.audit import audit  # imports torch: seconds
 
             report = audit(model, data, progress=progress, baseline=baseline, **options)
+            report = anchored(report, file)
     finally:
         progress.close()
     deliver(report, form, files, color=color, quiet=quiet, verbose=verbose)

@@ -93,7 +93,7 @@ def planned(
     checkpoint, _, probe = opened(model, data, arch, max_download, progress, **wanted)
     whose = capture.fisher_of(fisher, mc_samples, convention)
     asked = Settings(
-        seed, probe.record.samples, 0, dtype, device, whose.kind,
+        seed, probe.record.samples, batch_size if isinstance(batch_size, int) else 0, dtype, device, whose.kind,
         whose.draws if whose.kind == "expected" else 0, task, ignore_index=ignore_index, convention=convention,
         layers=tuple(layers),
     )  # fmt: skip

@@ -41,15 +41,18 @@ def read_baseline(path: Path) -> Baseline:
         raise type(error)(said, error.hint or "`lcaudit baseline create` writes one") from None
 
 
-def anchored(report: Report, path: Path) -> Report:
-    """``report`` with every layer of the baseline pointing at its line there, which a review can show."""
+def anchored(report: Report, path: Path | None) -> Report:
+    """The report whose layers stand for their lines in the baseline, where reviews of code can point to them."""
+    if path is None:
+        return report
     from lcaudit import comparisons
     from lcaudit.core.outcomes import Anchor
 
-    below = path.absolute()
-    shown = below.relative_to(Path.cwd()).as_posix() if below.is_relative_to(Path.cwd()) else path.name
+    if path.is_absolute() or ".." in path.parts:  # not below the working folder
+        return report
     lines = comparisons.anchors(read_regular(path, _MOST_BYTES).decode("utf-8", "replace"))
-    return replace(report, anchors={"": Anchor(shown, 1)} | {name: Anchor(shown, line) for name, line in lines.items()})
+    places = {"": Anchor(path.as_posix(), 1)} | {layer: Anchor(path.as_posix(), line) for layer, line in lines.items()}
+    return replace(report, anchors={**places, **report.anchors})
 
 
 @contextmanager
@@ -69,9 +72,11 @@ def _create(ctx: click.Context, file: Path | None) -> str:
 
     for parameter in options(set(), True):
         value = ctx.params.get(parameter.name or "")
-        if value is None or value == () or value == parameter.get_default(ctx):
+        if value is None or value == () or value == {} or value == parameter.get_default(ctx):
             continue
         several = getattr(parameter, "multiple", False)
+        if isinstance(value, dict):
+            value = ",".join(f"{key}={name}" for key, name in value.items())
         for one in value if several else [value]:
             words += [parameter.opts[0], ",".join(map(str, one)) if isinstance(one, tuple) else str(one)]
     return shlex.join([*words, "--force", "--file", str(file or FILE)])

@@ -337,14 +337,10 @@ class _NumberOr(click.ParamType[int | str]):
     help="Exit with 3 where a smaller share of the parameters could be audited, 0 to 1.",
 )
 @option(
-    "Verdict",
-    "--baseline",
-    discovered=True,
-    metavar="FILE",
-    type=click.Path(path_type=Path),
+    "Verdict", "--baseline", discovered=True, metavar="FILE", type=click.Path(path_type=Path),
     help="Hold every layer against this file, which `lcaudit baseline create` wrote: the exit code is 1 where a figure "
     "is worse, beyond noise and a margin of 10 %.",
-)
+)  # fmt: skip
 @option(
     "Output",
     "-o",
@@ -403,9 +399,8 @@ def run(
             from lcaudit.audit import audit  # imports torch: seconds
 
             report = audit(model, data, progress=progress, baseline=baseline, **options)
+            report = anchored(report, file)
     finally:
         progress.close()
-    if file:
-        report = anchored(report, file)
     deliver(report, form, files, color=color, quiet=quiet, verbose=verbose)
     return report.gate.exit_code

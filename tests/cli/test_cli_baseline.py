@@ -159,3 +159,12 @@ def test_what_cannot_be_read_is_one_line(lcaudit, arguments, said):
     Path("bad.json").write_text('{"schema": "else"}')
     ran = lcaudit(*arguments)
     assert ran.code == 2 and said in ran.err and "Traceback" not in ran.err and ran.out == ""
+
+
+def test_reviews_point_at_the_layer_s_line_in_the_baseline(lcaudit, repository):
+    assert lcaudit("baseline", "create", repository.model, *repository.options).code == 0
+    gate(lcaudit, repository, "--export", "json=run.json")
+    found = json.loads(Path("run.json").read_text())["anchors"]
+    lines = FILE.read_text().splitlines()
+    assert found[HEAD]["file"] == FILE.name
+    assert f'"layer": "{HEAD}"' in lines[found[HEAD]["line"] - 1]

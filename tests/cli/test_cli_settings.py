@@ -46,7 +46,7 @@ def test_every_option_of_check_is_a_key_but_for_those_that_say_otherwise() -> No
     others = {one.name for one in COMMAND.params if one.param_type_name == "option"} - {
         one.name for one in setting_options(COMMAND)
     }
-    assert others == {"config", "no_config", "show_settings", "quiet", "verbose"}
+    assert others == {"config", "no_config", "show_settings", "dry_run", "quiet", "verbose"}
     assert {"data", "fail-on", "exact-layer", "format", "export", "preset"} <= keys
     assert not keys & {config.IGNORES, config.SUPPRESS}
     variables = [one.envvar for one in setting_options(COMMAND)]
@@ -218,7 +218,7 @@ def test_a_family_can_be_named_by_a_found_file(lcaudit: Run) -> None:
     [
         ("fail_on = 'error'", "no setting fail_on", "did you mean fail-on"),
         ("sampels = 3", "no setting sampels", "did you mean samples"),
-        ("quux = 3", "no setting quux", "known: arch, batch-size"),
+        ("quux = 3", "no setting quux", "known: arch, baseline, batch-size"),
         ("config = 'x'", "no setting config", ""),
         ("[limits]\nLC301 = 1", "no setting limits", ""),
         ("samples = 1", "samples: '1': expected a whole number from 2", ""),

@@ -272,6 +272,7 @@ TAKEN = NETWORKS["a"], Preprocessing(TRUTH)
         ([judged("a", 0.0025), judged("a", 0.0014, way=WRONG)], (), "declared", "agrees"),
         ([judged("a", 0.0049), judged("a", 0.0014, way=WRONG)], (), "declared", "ambiguous"),
         ([judged("a", 0.04), judged("b", 0.0)], ("network",), "declared", "chosen by probe"),
+        ([judged("a", 0.04), judged("b", 0.0, way=WRONG)], ("network",), "declared", "contradicted"),
     ],
 )
 def test_the_rules_of_decision(rows: list[Judged], unknown: tuple[str, ...], confidence: str, decision: str) -> None:

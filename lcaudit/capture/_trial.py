@@ -97,9 +97,9 @@ class Trials:
         bounds = edges(samples, GROUPS)
         for start in range(0, samples, self.batch_size):
             stop = min(samples, start + self.batch_size)
-            images = self.probe.pixels(start, stop)
+            images = hypothesis.preprocessing.arrange(self.probe.pixels(start, stop))
             shown = augmented(images, hypothesis.augmentation, self.probe.keys[start:stop], self.seed)
-            inputs = hypothesis.preprocessing.apply(shown).reshape(stop - start, *self.probe.record.shape)
+            inputs = hypothesis.preprocessing.normalise(shown).reshape(stop - start, *self.probe.record.shape)
             pieces = tuple(
                 (group, slice(max(low, start) - start, min(high, stop) - start))
                 for group, (low, high) in enumerate(pairwise(bounds))

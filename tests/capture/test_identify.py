@@ -60,10 +60,12 @@ def test_replay_is_the_literal_distance(batch_size: int) -> None:
             part.running_mean.normal_()
             part.running_var.uniform_(0.5, 2)
     given = probe()
-    hypothesis = Hypothesis(named(module, "net"), Preprocessing(TRUTH, reversed_channels=True), "random crop and flip")
+    hypothesis = Hypothesis(named(module, "net"), Preprocessing(TRUTH, True, True), "random crop and flip")
     found = trials(given, batch_size).run(hypothesis, 43)
-    shown = augmented(images("test")[0][:43], "random crop and flip", given.keys[:43], 0)
-    literal = replayed.squared_distance(module.double(), hypothesis.preprocessing.apply(shown).double(), grouped(43))
+    pixels = images("test")[0][:43].flip(1).transpose(2, 3).contiguous()
+    shown = augmented(pixels, "random crop and flip", given.keys[:43], 0)
+    inputs = (shown - torch.tensor(TRUTH.mean).reshape(3, 1, 1)) / torch.tensor(TRUTH.std).reshape(3, 1, 1)
+    literal = replayed.squared_distance(module.double(), inputs.double(), grouped(43))
     assert float(found[0]) == pytest.approx(literal, rel=1e-6)
 
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import torch
 
+from lcaudit.capture._back_off import first_batch_size
 from lcaudit.capture._trial import GROUPS, Hypothesis, Method, Trials
 from lcaudit.capture._verdict import WORSE, Judged, Verdict, decide, open_to_chance
 from lcaudit.capture.replay import METHOD as REPLAY
@@ -37,7 +38,7 @@ def identify(
     *,
     device: torch.device,
     dtype: torch.dtype,
-    batch_size: int,
+    batch_size: int | str,
     seed: int,
     task: str = "auto",
     ignore_index: int = -100,
@@ -72,7 +73,8 @@ def identify(
             raise _undecided(networks, f"a probe could tell them apart, but {method}")
         silent = not unknown and not batch_norms(first.module)
         return first, probe, None if silent else Identification("", "not tested", unknown, _sentence(method))
-    search = _Search(Trials(method, probe, device, dtype, batch_size, seed), networks, preprocessings)
+    size = first_batch_size(batch_size, device, len(probe.keys))
+    search = _Search(Trials(method, probe, device, dtype, size, seed), networks, preprocessings)
     if not unknown and not method.agrees:  # nothing is open, and one reading by itself has no scale
         return first, probe, None
     verdict = search.settle(unknown, probe.record.confidence)

@@ -154,6 +154,58 @@ def _several(values: tuple[float, ...]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptRows:
+    """Rows themselves in the place of their products: less to keep where they are fewer than their entries.
+
+    With K blocks, r rows of d entries and G sample groups:
+
+    Attributes:
+        rows: [K, r, d], in the precision of the passes. group: int64 [r], of each row's sample.
+        squares: float64 [G, K, d], diagonal of the second moment's sums.
+        subtracted: the second moment is ``squares`` on its diagonal and beside it *minus* Σ rowsᵀ rows: the
+            closed form of a softmax, whose rows are probabilities.
+    """
+
+    rows: torch.Tensor
+    group: torch.Tensor
+    squares: torch.Tensor
+    subtracted: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the tensors."""
+        return self.rows.nbytes + self.group.nbytes + self.squares.nbytes
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """A second moment's products with a few random vectors, and its diagonal: all that is kept of a very wide one.
+
+    Attributes:
+        test: float64 [d, l + t]; the first ``span`` = l are orthonormal, the rest independent standard Gaussian.
+        image: float64 [K, d, l + t], Σ x xᵀ · test over all samples.
+        squares: float64 [G, K, d], diagonal of Σ x xᵀ. rows: how many x; 0 where they bound no rank.
+        above: float64 [K, d], a diagonal matrix that is nowhere below Σ x xᵀ; zero where none is known.
+    """
+
+    test: torch.Tensor
+    image: torch.Tensor
+    squares: torch.Tensor
+    above: torch.Tensor
+    span: int
+    rows: int
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the tensors."""
+        return self.test.nbytes + self.image.nbytes + self.squares.nbytes + self.above.nbytes
+
+
+#: Sums Σ x xᵀ [G, K, d, d] apart for each group of samples, or what stands for them.
+SecondMoments = torch.Tensor | KeptRows | Sketch
+
+
+@dataclass(frozen=True, slots=True)
 class InputMoments:
     """Sums over the rows of a layer's input, kept apart for each group of samples.
 
@@ -161,7 +213,7 @@ class InputMoments:
     T taps (positions of the kernel; 1 for a linear layer):
 
     Attributes:
-        second: float64 [G, K, d, d], Σ x xᵀ over rows.
+        second: float64 [G, K, d, d], Σ x xᵀ over rows; for a wide layer what stands for it.
         cross: float64 [G, K, d, T], Σ x_i s_t, where s_t is 1 where tap t lies inside the input and 0
             where it lies in zero padding; for a linear layer Σ x.
         overlap: float64 [T, T], E[s_t s_u] over positions (the same for every sample).
@@ -170,7 +222,7 @@ class InputMoments:
         rows: int64 [G] rows summed; elements: int64 [G] elements per channel summed.
     """
 
-    second: torch.Tensor
+    second: SecondMoments
     cross: torch.Tensor
     overlap: torch.Tensor
     tap: torch.Tensor
@@ -199,15 +251,17 @@ class SampleGram:
 @dataclass(frozen=True, slots=True)
 class LayerMoments:
     """Everything measured at one layer. ``gradient``: float64 [G, K, o, o], Σ g gᵀ over rows, each
-    sample's own loss; ``samples``: int64 [G]; ``block``: of the layer's own Fisher, or why it is not known."""
+    sample's own loss, or what stands for it; ``samples``: int64 [G]; ``block``: of the layer's own Fisher, or
+    why it is not known; ``form``: in words, what was kept in the place of sums, and why."""
 
     layer: LayerRecord
     inputs: InputMoments
-    gradient: torch.Tensor
+    gradient: SecondMoments
     gradient_label: str
     samples: torch.Tensor
     weight_norm: float
     block: SampleGram | str = ""
+    form: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,11 +275,11 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """The result of one measuring run."""
+    """The result of one measuring run. ``batch_size``: samples per pass that fitted into memory."""
 
     layers: tuple[LayerMoments, ...]
     batch_norms: tuple[BatchNormReplay, ...]
     fit: ProbeFit
     task: Settled
     not_audited: tuple[NotAudited, ...]
-    notes: tuple[str, ...] = ()
+    batch_size: int = 0

@@ -6,13 +6,15 @@ the registry. Everything after reading is shared: choosing, arranging, scaling, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from lcaudit.core import hub
 from lcaudit.core.errors import ProbeUnavailable
 from lcaudit.core.measurements import Normalisation, ProbeRecord
 from lcaudit.core.text import display_name, one_line
@@ -43,11 +45,14 @@ def open_probe(
     std: tuple[float, ...] | None,
     task: str = "auto",
     ignore_index: int = -100,
+    columns: Mapping[str, str] = MappingProxyType({}),
+    max_download: int | str = hub.MOST,
+    progress: hub.Progress = lambda stage, done, total: None,
 ) -> Probe:
     """Open the data, choose samples and prepare them for ``network``.
 
     Args:
-        data: name of a data set, or path of a file or of a folder of images.
+        data: name of a data set, path of a file or of a folder of images, or address of a data set on the Hub.
         network: its input shape, number of classes and known normalisations are used.
         root: folder in which named data sets are looked for first.
         split: ``test``, ``train``, …; ``None`` takes ``test`` of a named data set, and what the name of a
@@ -56,6 +61,8 @@ def open_probe(
         seed: of the permutation that chooses and orders them.
         mean, std: per channel, on inputs in [0, 1]; both or neither; one value or one for each channel.
         task: what the labels are for, as far as the user says. ignore_index: label that does not count.
+        columns: of a table, by use, ``image`` or ``label``; found by type where not given.
+        max_download: bytes, or a size such as ``10GB``, that may be downloaded.
 
     Returns:
         A probe whose ``batch`` converts only the samples asked for.
@@ -64,15 +71,18 @@ def open_probe(
         ProbeUnavailable: no such data, or data that does not fit the network.
         UsageError: arguments that contradict each other.
         MalformedInput, LimitExceeded, UnsafeCheckpoint: the file is damaged, too large, or wants code to run.
-        EnvironmentFailure: a file cannot be read, or Pillow is missing.
+        EnvironmentFailure: a file cannot be read, or Pillow or pyarrow is missing.
+        HubUnavailable, HubUnreachable: the Hub does not give it.
     """
-    found, dataset, path, notes = find(data, root, split)
+    found, dataset, path, notes = find(data, root, split, columns, hub.size(max_download), progress)
     wanted, vocabularies = network.record.input_shape, embeddings(network.module)
     tokens = are_tokens(found, vocabularies, wanted)
     classes = network.record.classes  # 0 for a network of the user's that does not say
     if found.labels is not None:
-        if classes and path is not None and path.is_dir() and not dataset:
-            _check_folders(found, classes)
+        if classes and found.classes and not dataset:
+            _check_classes(
+                found, classes, "class folders" if found.hub is None and path and path.is_dir() else "classes"
+            )
         found = replace(found, labels=without_padding(found.labels, found.mask, ignore_index))
         each = found.shape if tokens or found.mask is not None else ()
         check_labels(found.labels, classes, found.source, task, ignore_index, each)
@@ -133,6 +143,7 @@ def open_probe(
         shape=layout.shape,
         normalisation=chosen,
         preprocessing=(*notes, *found.notes, *order, *pixels.notes, *layout.words, scale.words, done, *padding),
+        hub=found.hub,
         confidence=sure,
     )
     if mask is not None and mask.all():
@@ -166,12 +177,14 @@ def _widths() -> dict[str, int]:
     return {"imagenet": 1000, **{name: len(dataset.classes) for name, dataset in datasets().items()}}
 
 
-def _check_folders(found: Samples, classes: int) -> None:
+def _check_classes(found: Samples, classes: int, said: str) -> None:
     if len(found.classes) != classes:
         raise ProbeUnavailable(
-            f"{display_name(found.source)} has {len(found.classes)} class folders ({one_line(found.classes, 12)}), "
+            f"{display_name(found.source)} has {len(found.classes)} {said} ({one_line(found.classes, 12)}), "
             f"the network has {classes} outputs",
-            "use one folder for each class, or a flat folder of images to measure without labels",
+            "use one folder for each class, or a flat folder of images to measure without labels"
+            if said == "class folders"
+            else "pass the data set that the network was trained for",
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lcaudit.core import figures as numbers
+from lcaudit.core.hub_address import HubRecord
 from lcaudit.core.measurements import BatchNormReplay
 from lcaudit.core.outcomes import Report
 from lcaudit.core.text import count
@@ -22,11 +23,12 @@ def method(report: Report) -> Mapping[str, Any]:
     normalisation = probe.normalisation
     return {
         "convention": report.convention,
-        "notes": measured.notes,
+        "notes": (*measured.notes, *report.notices),
         "settings": _pairs(measured.settings),
         "environment": _pairs(measured.environment),
         "checkpoint": (
             ("Container", checkpoint.container),
+            *_repository(checkpoint.hub),
             ("Unwrapped", "; ".join(checkpoint.unwrapped) or "nothing"),
             ("Tensors", numbers.grouped(measured.tensors)),
             ("Recorded accuracy", _recorded(report)),
@@ -47,6 +49,7 @@ def method(report: Report) -> Mapping[str, Any]:
             ("Data set", f"{probe.dataset}/{probe.split}, from {probe.source}"),
             ("Samples", f"{numbers.grouped(probe.samples)} of {numbers.grouped(probe.available)}, seed {probe.seed}"),
             ("Indices", _shortened(probe.indices)),
+            *_repository(probe.hub),
             ("SHA-256 of the content", probe.sha256),
             ("Labels", f"{count(len(probe.classes), 'class', 'classes')}" if probe.labelled else "none"),
             ("Shape of a sample", " × ".join(map(str, probe.shape))),
@@ -82,6 +85,11 @@ def method(report: Report) -> Mapping[str, Any]:
 def _pairs(record: Any) -> tuple[tuple[str, str], ...]:
     """Fields of a flat record, in order, as words."""
     return tuple((field.replace("_", " "), str(getattr(record, field))) for field in record.__slots__)
+
+
+def _repository(hub: HubRecord | None) -> tuple[tuple[str, str], ...]:
+    """Where on the Hub it came from, if it did."""
+    return (("Repository", hub.words()),) if hub else ()
 
 
 def _recorded(report: Report) -> str:

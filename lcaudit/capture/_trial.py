@@ -51,7 +51,8 @@ class Method:
         limit: ratio of distances that tells two readings apart.
         fits: largest distance of a reading that can be right; infinite where the method has no scale.
         agrees: a distance that needs no comparison with others; 0 where the method has no scale.
-        screened: samples that choose the finalists. augmentations: those that are tried.
+        screened: samples that choose the finalists. finalists: readings, beside each network's best and the one that
+            was taken at first. augmentations: those that are tried.
         exchanges: whether exchanged channels and axes are tried.
     """
 
@@ -62,6 +63,7 @@ class Method:
     fits: float
     agrees: float
     screened: int
+    finalists: int
     augmentations: tuple[str, ...] = tuple(AUGMENTATIONS)
     exchanges: bool = True
 
@@ -95,9 +97,9 @@ class Trials:
         bounds = edges(samples, GROUPS)
         for start in range(0, samples, self.batch_size):
             stop = min(samples, start + self.batch_size)
-            images = self.probe.pixels(start, stop)
+            images = hypothesis.preprocessing.arrange(self.probe.pixels(start, stop))
             shown = augmented(images, hypothesis.augmentation, self.probe.keys[start:stop], self.seed)
-            inputs = hypothesis.preprocessing.apply(shown).reshape(stop - start, *self.probe.record.shape)
+            inputs = hypothesis.preprocessing.normalise(shown).reshape(stop - start, *self.probe.record.shape)
             pieces = tuple(
                 (group, slice(max(low, start) - start, min(high, stop) - start))
                 for group, (low, high) in enumerate(pairwise(bounds))

@@ -113,6 +113,12 @@ def decide(
         if settled and "preprocessing" in unknown and network_known:
             preprocessing = best.hypothesis.preprocessing
         reason = _compared(best, rivals, method) if decision != "ambiguous" else _close(best, rivals, clear, method)
+        if network_known and "preprocessing" not in unknown and not kept:
+            limit = CONTRADICTS
+            decision = "contradicted" if confidence == "declared" else "chosen by probe"
+            preprocessing = None if confidence == "declared" else best.hypothesis.preprocessing
+            if own is not None and _ratio(own, best, method) < CONTRADICTS:
+                decision, preprocessing = "ambiguous", None
     elif kept:
         decision = "agrees"
         reason = f"What was {_known(confidence)} fits as well as anything else: {_compared(best, rivals, method)}"

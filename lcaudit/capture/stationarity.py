@@ -54,7 +54,7 @@ def method(probe: Probe, task: str, ignore_index: int, classes: int) -> Method:
 
     return Method(
         "gradient stationarity", squared_gradient, resolution=0.0, limit=1.25, fits=torch.inf, agrees=0.0,
-        screened=120, augmentations=("none",), exchanges=False,
+        screened=80, finalists=1, augmentations=("none",), exchanges=False,
     )  # fmt: skip
 
 

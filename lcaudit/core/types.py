@@ -118,10 +118,18 @@ class Preprocessing:
 
     def apply(self, pixels: torch.Tensor) -> torch.Tensor:
         """[b, c, h, w] in [0, 1] → what the network reads."""
+        return self.normalise(self.arrange(pixels))
+
+    def arrange(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The images as training saw them before it augmented them."""
         if self.reversed_channels:
             pixels = pixels.flip(1)
         if self.transposed:
             pixels = pixels.transpose(2, 3).contiguous()
+        return pixels
+
+    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(x − mean) / std for each channel."""
         mean, std = (pixels.new_tensor(one).reshape(-1, 1, 1) for one in self._moments)
         return (pixels - mean) / std
 

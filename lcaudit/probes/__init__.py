@@ -98,6 +98,7 @@ def open_probe(
             f"{dataset} has {len(known.classes)} classes, the network has {classes} outputs",
             "pass the data set that the network was trained for to --data",
         )
+    rows = False
     if tokens:
         layout, scale = token_layout(pixels, wanted, vocabularies, found.source, found.tokens)
         chosen = token_normalisation(mean, std)
@@ -126,7 +127,7 @@ def open_probe(
         )
     padding = (mask_words(mask),) if mask is not None else ()
     identity = set(chosen.mean) == {0.0} and set(chosen.std) == {1.0}
-    sure = "" if tokens else _confidence(mean is not None, scale, chosen, dataset, network)
+    sure = "" if tokens or rows else _confidence(mean is not None, scale, chosen, dataset, network)
     done = "not normalised" if identity else "normalised: (x − mean) / std for each channel"
     record = ProbeRecord(
         dataset=dataset or found.source,

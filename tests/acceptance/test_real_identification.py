@@ -70,7 +70,7 @@ def test_the_true_normalisation_wins_where_another_was_assumed(published: Publis
 def test_value_range_channel_order_orientation_and_normalisation_each_win(
     published: Published, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(identification, "FINALISTS", 50)
+    monkeypatch.setattr(identification, "REPLAY", replace(identification.REPLAY, finalists=50))
     network, probe = opened(published, TEST)
     truth, *others = probes.preprocessings(probe, [network])
     wrong = [one for one in others if one.normalisation == truth.normalisation]  # exchanged channels, exchanged axes

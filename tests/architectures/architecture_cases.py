@@ -279,6 +279,7 @@ CASES: dict[str, Case] = {
     "densenet of single convolutions": Case(
         "densenet_cifar", functools.partial(blocks.dense_state, "fc", False), blocks.dense_function, (3, 32, 32), 7
     ),
+    "mobilenet": Case("mobilenet_v2_cifar", blocks.mobile_state, blocks.mobile_function, (3, 32, 32), 7),
     "perceptron": sequential_case(
         "sequential", lambda: nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 3)), (20,), 3
     ),

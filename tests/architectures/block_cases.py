@@ -198,3 +198,47 @@ def dense_function(state: State, x: torch.Tensor) -> torch.Tensor:
     x = norm(state, "bn", x).relu().mean((2, 3))
     head = "linear" if kuangliu else "fc"
     return functional.linear(x, state[f"{head}.weight"], state[f"{head}.bias"])
+
+
+#: (inner width, output width, stride) of each block; one keeps its channels, one changes them without a stride.
+MOBILE = ((8, 6, 1), (36, 10, 2), (60, 10, 1), (60, 14, 1), (84, 20, 2))
+
+
+def mobile_state() -> State:
+    torch.manual_seed(0)
+    state: State = {}
+    add_conv(state, "conv1", 8, 3, 3)
+    add_norm(state, "bn1", 8)
+    inputs = 8
+    for index, (inner, outputs, stride) in enumerate(MOBILE):
+        block = f"layers.{index}"
+        for i, (to, of, kernel) in enumerate(((inner, inputs, 1), (inner, 1, 3), (outputs, inner, 1)), 1):
+            add_conv(state, f"{block}.conv{i}", to, of, kernel)
+            add_norm(state, f"{block}.bn{i}", to)
+        if stride == 1 and inputs != outputs:
+            add_conv(state, f"{block}.shortcut.0", outputs, inputs, 1)
+            add_norm(state, f"{block}.shortcut.1", outputs)
+        inputs = outputs
+    add_conv(state, "conv2", 24, inputs, 1)
+    add_norm(state, "bn2", 24)
+    state["linear.weight"], state["linear.bias"] = torch.randn(7, 24) / 5, torch.randn(7)
+    return state
+
+
+def mobile_function(state: State, x: torch.Tensor) -> torch.Tensor:
+    x = norm(state, "bn1", functional.conv2d(x, state["conv1.weight"], padding=1)).relu()
+    for index, (inner, outputs, stride) in enumerate(MOBILE):
+        block = f"layers.{index}"
+        out = norm(state, f"{block}.bn1", functional.conv2d(x, state[f"{block}.conv1.weight"])).relu()
+        weight = state[f"{block}.conv2.weight"]
+        out = functional.conv2d(out, weight, stride=stride, padding=1, groups=inner)
+        out = norm(state, f"{block}.bn2", out).relu()
+        out = norm(state, f"{block}.bn3", functional.conv2d(out, state[f"{block}.conv3.weight"]))
+        if stride == 1 and x.shape[1] != outputs:
+            projected = functional.conv2d(x, state[f"{block}.shortcut.0.weight"])
+            out = out + norm(state, f"{block}.shortcut.1", projected)
+        elif stride == 1:
+            out = out + x
+        x = out
+    x = norm(state, "bn2", functional.conv2d(x, state["conv2.weight"])).relu().mean((2, 3))
+    return functional.linear(x, state["linear.weight"], state["linear.bias"])

@@ -122,6 +122,17 @@ def test_a_max_pooling_that_leaves_no_trace_is_seen(pool: bool, tmp_path: Path, 
     for text in (render(report, "text"), render(report, "html")):
         assert "batch-norm replay" in text or "Readings" in text
     assert load(Report, parse_json(dumps(report))).measurements.identification == found
+    if not pool:
+        return
+    half = (0.5,) * 3
+    again = lcaudit.audit(
+        tmp_path / "net.safetensors", data, arch="resnet_torchvision", mean=half, std=half, layers="fc", select="LC402",
+        fail_on="warning",
+    )  # fmt: skip
+    (finding,) = again.findings
+    assert (finding.rule, again.gate.exit_code) == ("LC402", 1)
+    assert again.measurements.probe.confidence == "declared" and finding.measured.value > 2
+    assert [fix.id for fix in finding.fixes] == ["match-preprocessing"]
 
 
 def test_without_training_nothing_tells_them_apart(tmp_path: Path, data: Path) -> None:

@@ -60,10 +60,12 @@ def test_replay_is_the_literal_distance(batch_size: int) -> None:
             part.running_mean.normal_()
             part.running_var.uniform_(0.5, 2)
     given = probe()
-    hypothesis = Hypothesis(named(module, "net"), Preprocessing(TRUTH, reversed_channels=True), "random crop and flip")
+    hypothesis = Hypothesis(named(module, "net"), Preprocessing(TRUTH, True, True), "random crop and flip")
     found = trials(given, batch_size).run(hypothesis, 43)
-    shown = augmented(images("test")[0][:43], "random crop and flip", given.keys[:43], 0)
-    literal = replayed.squared_distance(module.double(), hypothesis.preprocessing.apply(shown).double(), grouped(43))
+    pixels = images("test")[0][:43].flip(1).transpose(2, 3).contiguous()
+    shown = augmented(pixels, "random crop and flip", given.keys[:43], 0)
+    inputs = (shown - torch.tensor(TRUTH.mean).reshape(3, 1, 1)) / torch.tensor(TRUTH.std).reshape(3, 1, 1)
+    literal = replayed.squared_distance(module.double(), inputs.double(), grouped(43))
     assert float(found[0]) == pytest.approx(literal, rel=1e-6)
 
 
@@ -272,6 +274,7 @@ TAKEN = NETWORKS["a"], Preprocessing(TRUTH)
         ([judged("a", 0.0025), judged("a", 0.0014, way=WRONG)], (), "declared", "agrees"),
         ([judged("a", 0.0049), judged("a", 0.0014, way=WRONG)], (), "declared", "ambiguous"),
         ([judged("a", 0.04), judged("b", 0.0)], ("network",), "declared", "chosen by probe"),
+        ([judged("a", 0.04), judged("b", 0.0, way=WRONG)], ("network",), "declared", "contradicted"),
     ],
 )
 def test_the_rules_of_decision(rows: list[Judged], unknown: tuple[str, ...], confidence: str, decision: str) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from lcaudit.core import specimen
 from lcaudit.core.gate import EXIT_CODES, STATUSES, gate
+from lcaudit.core.identification import Identification
 from lcaudit.core.outcomes import Check, Finding, Limit
 from lcaudit.core.quantity import exact
 
@@ -96,3 +98,14 @@ def test_adding_a_finding_never_makes_the_verdict_better() -> None:
 
 def test_exit_codes_are_those_of_the_documentation() -> None:
     assert EXIT_CODES == {"pass": 0, "fail": 1, "incomplete": 3}
+
+
+@pytest.mark.parametrize("decision", ["ambiguous", "not tested", "agrees", "chosen by probe"])
+def test_what_was_assumed_and_not_confirmed_qualifies_a_pass(decision: Any) -> None:
+    found = Identification("batch-norm replay", decision, ("preprocessing",), "Because.")
+    checks = [check("pass")]
+    result = gate([], checks, specimen.measurements(identification=found), "error", 0.0)
+    assert (result.verdict, result.exit_code) == ("pass", 0)
+    assert bool(result.reasons) == (decision in ("ambiguous", "not tested"))
+    declared = specimen.measurements(identification=Identification("", decision, (), "Because."))
+    assert gate([], checks, declared, "error", 0.0).reasons == ()

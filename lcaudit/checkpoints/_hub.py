@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from lcaudit.checkpoints._files import open_whole
 from lcaudit.checkpoints._folder import INDEX_SUFFIX
-from lcaudit.checkpoints.safetensors_sharded import MOST_INDEX, weight_map
+from lcaudit.checkpoints.safetensors_sharded import MOST_INDEX, read_weight_map
 from lcaudit.core import hub
 from lcaudit.core.errors import HubUnavailable, LimitExceeded, MalformedInput, UsageError
 from lcaudit.core.hub_address import Address, HubRecord, address
@@ -128,7 +128,7 @@ def _shards(listing: hub.Listing, folder: str, index: str, most: int, progress: 
     if listing.sizes[index] > MOST_INDEX:
         raise LimitExceeded(f"{listing.address}: an index of more than {MOST_INDEX:,} bytes", "check the repository")
     (path,) = hub.fetch(listing, [index], most, progress)
-    shards = sorted({folder + name for name in weight_map(open_whole(path, path.parent)).values()})
+    shards = sorted({folder + name for name in read_weight_map(open_whole(path, path.parent)).values()})
     absent = [name for name in shards if name not in listing.sizes]
     if absent:
         raise HubUnavailable(

@@ -26,7 +26,7 @@ def _sniff(head: bytes) -> bool:
 
 
 def _read(opened: OpenedFile) -> Contents:
-    places = weight_map(opened)
+    places = read_weight_map(opened)
     folder = opened.path.parent
     tensors: dict[str, torch.Tensor] = {}
     texts: dict[str, str] = {}
@@ -46,7 +46,7 @@ def _read(opened: OpenedFile) -> Contents:
     return Contents(dict(sorted(tensors.items())), tuple(files), texts)
 
 
-def weight_map(opened: OpenedFile) -> dict[str, str]:
+def read_weight_map(opened: OpenedFile) -> dict[str, str]:
     """Name of the shard by key of the tensor; every name is a plain file name.
 
     Raises:

@@ -7,7 +7,6 @@ in each major version, by name. Nothing of their text is shown: it holds what a 
 from __future__ import annotations
 
 import errno
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -36,9 +35,10 @@ def asking(address: Address, file: str = "") -> Iterator[None]:
     Args:
         file: which one is being fetched, ``""`` for none.
     """
-    logger = logging.getLogger("huggingface_hub")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)  # it logs what servers send, control characters and all
+    from huggingface_hub.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)  # it logs what servers send, control characters and all
     try:
         yield
     except AuditError:
@@ -46,7 +46,7 @@ def asking(address: Address, file: str = "") -> Iterator[None]:
     except Exception as error:  # servers can make the library raise anything
         raise _translated(error, address, file) from None
     finally:
-        logger.setLevel(before)
+        logging.set_verbosity(before)
 
 
 def not_cached(address: Address, file: str = "") -> EnvironmentFailure:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lcaudit.checkpoints._files import open_whole
 from lcaudit.core import hub
-from lcaudit.core.errors import UnsafeCheckpoint, UsageError
+from lcaudit.core.errors import EnvironmentFailure, UnsafeCheckpoint, UsageError
 from lcaudit.core.hub_address import Address, HubRecord, address, is_plain
 
 MODELS = {
@@ -110,6 +110,12 @@ def test_what_is_no_size(text: str) -> None:
 @given(st.integers(1, 2**63))
 def test_the_hint_names_a_size_that_suffices(total: int) -> None:
     assert total <= hub.size(hub._enough(total)) <= total * 2 + 1000
+
+
+def test_what_the_cache_lacks_is_not_fetched_where_the_hub_was_not_asked() -> None:
+    listing = hub.Listing(Address("ns/name", "model"), "0" * 40, {}, cached="offline")
+    with pytest.raises(EnvironmentFailure, match=r"model\.safetensors of ns/name is not in the Hub's cache"):
+        hub.fetch(listing, ["model.safetensors"], 10**9, lambda stage, done, total: None)
 
 
 def test_words_of_a_record() -> None:

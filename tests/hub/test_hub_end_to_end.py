@@ -142,16 +142,21 @@ def test_what_exists_here_wins_and_asks_nobody(hub: FakeHub, machine: Machine) -
     (machine.folder / "audit").mkdir()
     (machine.folder / "audit" / "small").write_bytes(hub_material.safetensors())
     (machine.folder / "test.parquet").write_bytes(hub_material.parquet())
+    (machine.folder / "hf:audit").mkdir()
+    (machine.folder / "hf:audit" / "small").write_bytes(hub_material.safetensors())
     start = len(hub.requests)
     try:
         found = measured(machine("check", "audit/small", "--data", "test.parquet", *QUIET))
+        schemed = measured(machine("check", "hf:audit/small", "--data", "test.parquet", *QUIET))
         missing = machine("check", "audit/absent", "--data", "test.parquet", *QUIET)
         dotted = machine("check", "./other/small", "--data", "test.parquet", *QUIET)
         weights = machine("check", "other/small.pt", "--data", "test.parquet", *QUIET)
     finally:
         (machine.folder / "audit" / "small").unlink()
         (machine.folder / "audit").rmdir()
+        (machine.folder / "hf:audit" / "small").unlink()
     assert found["checkpoint"]["hub"] is None and found["probe"]["hub"] is None
+    assert schemed["checkpoint"] == found["checkpoint"]
     for ran in (missing, dotted, weights):
         assert ran.code == 2 and "no such file or folder" in ran.err
     assert len(hub.requests) == start

@@ -211,6 +211,9 @@ def test_offline_and_not_cached(hub: FakeHub, away: Machine) -> None:
 
 
 def test_without_a_token_private_and_missing_look_alike(hub: FakeHub, another: Callable[..., Machine]) -> None:
+    """What the server sends beside it, which huggingface_hub would print, is not shown."""
+    said = {"X-HF-Warning": "topic; owned"}
+    hub.add("fails/private", {}, listing=lambda handler: handler.error(401, "RepoNotFound", "owned", said))
     ran = another()("check", "fails/private", "--data", "digits", "--no-output")
     refused(
         ran, "hub", "there is no model fails/private on the Hub, or it is private", "`hf auth login` or set HF_TOKEN"

@@ -2,87 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 import click
 
+from lcaudit.cli import _values as values
 from lcaudit.cli._baseline import anchored, read_baseline, refreshing
 from lcaudit.cli._help import option
 from lcaudit.cli._output import check_outputs, deliver, output_options, parse_exports
 from lcaudit.cli._progress import Progress
 from lcaudit.cli._settings import Configured, of_context, settings_options
 from lcaudit.cli._streams import show
-from lcaudit.core import hub, memory
-from lcaudit.core.text import display_name
-
-
-def _numbers(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[float, ...] | None:
-    if value is None:
-        return None
-    try:
-        return tuple(float(part) for part in value.split(","))
-    except ValueError:
-        raise click.BadParameter(
-            f"{display_name(value)!r}: expected numbers separated by commas, e.g. 0.5,0.5,0.5"
-        ) from None
-
-
-def _share(ctx: click.Context, parameter: click.Parameter, value: float) -> float:
-    if math.isnan(value):  # lies in every range, and below which nothing is
-        raise click.BadParameter("nan: expected a number from 0 to 1")
-    return value
-
-
-class _Memory(click.ParamType[int]):
-    """An amount of memory."""
-
-    name = "SIZE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Bytes."""
-        return value if isinstance(value, int) else memory.parse(value)
-
-
-def _codes(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(code.strip() for given in value for code in given.split(",") if code.strip())
-
-
-def _no_code(value: str) -> str:
-    """Why a file that was found may not choose this network."""
-    return "arch names a file whose code would run" if ":" in value or value.endswith(".py") else ""
-
-
-def _columns(ctx: click.Context, parameter: click.Parameter, value: str | None) -> dict[str, str]:
-    pairs = [part.partition("=") for part in (value or "").split(",") if part.strip()]
-    found = {use.strip(): name.strip() for use, _, name in pairs}
-    if len(found) != len(pairs) or not found.keys() <= {"image", "label"} or not all(found.values()):
-        raise click.BadParameter(f"{display_name(value)!r}: expected image=COLUMN, label=COLUMN, or both with a comma")
-    return found
-
-
-def _size(ctx: click.Context, parameter: click.Parameter, value: str) -> int:
-    return hub.size(value)
-
-
-class _NumberOr(click.ParamType[int | str]):
-    """A whole number from ``least``, or one ``word``."""
-
-    def __init__(self, least: int, word: str) -> None:
-        self.least, self.word, self.name = least, word, f"N|{word}"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        """The number, or the word itself."""
-        if value == self.word:
-            return self.word
-        try:
-            number = int(value)
-        except ValueError:
-            number = self.least - 1
-        if number < self.least:
-            self.fail(f"{display_name(value)!r}: expected a whole number from {self.least}, or {self.word}", param, ctx)
-        return number
+from lcaudit.core import hub
 
 
 @click.command(
@@ -123,7 +55,7 @@ class _NumberOr(click.ParamType[int | str]):
     "--columns",
     discovered=True,
     metavar="image=A,label=B",
-    callback=_columns,
+    callback=values.columns,
     help="Which columns of a Parquet table are the images and the labels.  [default: found by type]",
 )
 @option(
@@ -131,7 +63,7 @@ class _NumberOr(click.ParamType[int | str]):
     "--samples",
     discovered=True,
     metavar="N|auto",
-    type=_NumberOr(2, "auto"),
+    type=values.NumberOr(2, "auto"),
     help="How many samples to use, or `auto`: as many as it takes to decide every verdict.  [default: all, at most "
     "5000]",
 )
@@ -139,7 +71,7 @@ class _NumberOr(click.ParamType[int | str]):
     "Probe",
     "--mean",
     discovered=True,
-    callback=_numbers,
+    callback=values.numbers,
     metavar="R,G,B",
     help="Mean of each channel, on the scale 0 to 1; needs --std.  [default: the network's or the data set's own]",
 )
@@ -147,14 +79,14 @@ class _NumberOr(click.ParamType[int | str]):
     "Probe",
     "--std",
     discovered=True,
-    callback=_numbers,
+    callback=values.numbers,
     metavar="R,G,B",
     help="Standard deviation of each channel; needs --mean.",
 )
 @option(
     "Network",
     "--arch",
-    discovered=_no_code,
+    discovered=values.no_code,
     metavar="FILE.py:FACTORY|FAMILY",
     help="Build the network with your own function (this runs that file's code), or name its family.  "
     "[default: recognised from the weights]",
@@ -165,7 +97,7 @@ class _NumberOr(click.ParamType[int | str]):
     metavar="SIZE",
     default=hub.MOST,
     show_default=True,
-    callback=_size,
+    callback=values.size,
     help="Refuse to download more than this for the model, or for the data: 500MB, 20GB. Token, cache and offline mode "
     "are the Hub's own: HF_TOKEN, HF_HOME, HF_HUB_OFFLINE.",
 )
@@ -174,7 +106,7 @@ class _NumberOr(click.ParamType[int | str]):
     "--batch-size",
     discovered=True,
     metavar="N|auto",
-    type=_NumberOr(1, "auto"),
+    type=values.NumberOr(1, "auto"),
     default="auto",
     show_default=True,
     help="Samples per pass; smaller needs less memory and changes nothing but rounding (except with --convention "
@@ -230,7 +162,7 @@ class _NumberOr(click.ParamType[int | str]):
     "Curvature",
     "--mc-samples",
     discovered=True,
-    type=_NumberOr(1, "exact"),
+    type=values.NumberOr(1, "exact"),
     metavar="N|exact",
     default=1,
     show_default=True,
@@ -261,7 +193,7 @@ class _NumberOr(click.ParamType[int | str]):
     "Measurement",
     "--max-memory",
     metavar="SIZE",
-    type=_Memory(),
+    type=values.Memory(),
     help="Memory for the layers' moments, e.g. 8GB. Layers that would take more are measured in a form that takes less "
     "and say so.  [default: at most half of what is free]",
 )
@@ -270,7 +202,7 @@ class _NumberOr(click.ParamType[int | str]):
     "--layers",
     discovered=True,
     multiple=True,
-    callback=_codes,
+    callback=values.codes,
     metavar="NAMES",
     help="Measure only these layers, by name; * stands for anything. The rest counts as not audited.",
 )
@@ -303,7 +235,7 @@ class _NumberOr(click.ParamType[int | str]):
     "--select",
     discovered=True,
     multiple=True,
-    callback=_codes,
+    callback=values.codes,
     metavar="CODES",
     help="Only these rules, by code (LC301), beginning of a code (LC3) or name; `lcaudit rules` lists them.",
 )
@@ -312,7 +244,7 @@ class _NumberOr(click.ParamType[int | str]):
     "--ignore",
     discovered=True,
     multiple=True,
-    callback=_codes,
+    callback=values.codes,
     metavar="CODES",
     help="Not these rules.",
 )
@@ -330,7 +262,7 @@ class _NumberOr(click.ParamType[int | str]):
     "--min-coverage",
     discovered=True,
     type=click.FloatRange(0, 1),
-    callback=_share,
+    callback=values.share,
     default=0,
     show_default=True,
     metavar="SHARE",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lcaudit.cli import _values as values
 from lcaudit.cli import check
 from lcaudit.cli._help import Command, option
 from lcaudit.cli._output import check_outputs, deliver, output_options, parse_exports
@@ -51,7 +52,7 @@ _SUFFIX = ".safetensors"
     "Fixes",
     "--select",
     multiple=True,
-    callback=check._codes,
+    callback=values.codes,
     metavar="CODES|FIXES",
     help="Only findings of these rules, by code (LC301), beginning of a code or name, or only these fixes, by name "
     "(batch-norm-before).  [default: the first fix that applies to each finding]",

@@ -36,6 +36,8 @@ def audit(
     samples: int | str | None = None,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
+    input_size: int | tuple[int, int] | None = None,
+    interpolation: str | None = None,
     batch_size: int = 50,
     seed: int = 0,
     dtype: str = "float32",
@@ -60,6 +62,8 @@ def audit(
         model: a file or folder of weights. data: name of a data set, or a path (see ``lcaudit check --help``).
         samples: how many of the probe's samples; ``None`` for all, at most 5,000; ``auto`` for as many as it
             takes to decide every verdict, at most 5,000.
+        input_size: side of the pictures that the network sees, or (height, width); ``None`` for its own.
+        interpolation: by which they are resized, e.g. ``bicubic``; ``None`` for the network's own.
         fisher: ``expected``, labels drawn from the network's own predictive distribution, or ``empirical``,
             the given labels; ``None`` for the convention's own.
         mc_samples: draws per sample, or ``exact`` for the whole expectation.
@@ -92,7 +96,7 @@ def audit(
         network = architectures.resolve(checkpoint, arch)
         probe = probes.open_probe(
             str(data), network, root=data_root, split=split, samples=samples, seed=seed, mean=mean, std=std,
-            task=task, ignore_index=ignore_index,
+            task=task, ignore_index=ignore_index, input_size=_sides(input_size), interpolation=interpolation or "",
         )  # fmt: skip
     if exact:
         capture.check(network, probe, exact_layers, exact)
@@ -165,6 +169,11 @@ def _check_kinds(model: object, data: object, arch: object) -> None:
             f"arch is a {type(arch).__name__}, expected 'file.py:factory' or the name of a family",
             "put the function into a file and pass its path and name as one string",
         )
+
+
+def _sides(size: int | tuple[int, int] | None) -> tuple[int, ...]:
+    """One side stands for a square."""
+    return () if size is None else (size, size) if isinstance(size, int) else tuple(size)
 
 
 def _several(given: str | Sequence[str]) -> tuple[str, ...]:

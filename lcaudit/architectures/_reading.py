@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from lcaudit.core.text import count, display_name, one_line
 from lcaudit.core.types import Match
+
+if TYPE_CHECKING:  # most tensors are told from their names alone, without torch
+    import torch
 
 Shapes = Mapping[str, tuple[int, ...]]
 #: Step name of a piece of evidence that lowers the confidence to ``assumed``: public code exists that
@@ -90,6 +92,8 @@ def indices(shapes: Shapes, prefix: str) -> list[int]:
 
 def fit(build: Callable[[], torch.nn.Module], shapes: Shapes) -> None:
     """Raise :class:`Unlike` unless the network has exactly these tensors. Allocates none of them."""
+    import torch
+
     with torch.device("meta"):
         expected = {key: tuple(value.shape) for key, value in build().state_dict().items() if not key.endswith(COUNTER)}
     differences = compare(expected, shapes)

@@ -25,6 +25,15 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, value: str | None) 
         ) from None
 
 
+def _sides(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    sides = value.lower().replace("×", "x").split("x")
+    if len(sides) > 2 or not all(side.isascii() and side.isdigit() and 0 < len(side) < 6 for side in sides):
+        raise click.BadParameter(f"{display_name(value)!r}: expected pixels, e.g. 224 or 224x320")
+    return int(sides[0]), int(sides[-1])
+
+
 def _share(ctx: click.Context, parameter: click.Parameter, value: float) -> float:
     if math.isnan(value):  # lies in every range, and below which nothing is
         raise click.BadParameter("nan: expected a number from 0 to 1")
@@ -99,11 +108,25 @@ class _NumberOr(click.ParamType[int | str]):
 )
 @option("Probe", "--std", callback=_numbers, metavar="R,G,B", help="Standard deviation of each channel; needs --mean.")
 @option(
+    "Probe",
+    "--input-size",
+    callback=_sides,
+    metavar="N|HxW",
+    help="Bring pictures to this many pixels.  [default: the network's own]",
+)
+@option(
+    "Probe",
+    "--interpolation",
+    type=click.Choice(["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]),
+    help="How pictures are resized.  [default: the network's own, else bilinear]",
+)
+@option(
     "Network",
     "--arch",
-    metavar="FILE.py:FACTORY|FAMILY",
-    help="Build the network with your own function (this runs that file's code), or name its family.  "
-    "[default: recognised from the weights]",
+    metavar="ARCH",
+    help="FILE.py:FACTORY builds the network with your own function (this runs that file's code); timm:NAME and "
+    "torchvision:NAME with these libraries; a family's name considers that family alone.  [default: recognised from "
+    "config.json beside the weights, and from names and shapes]",
 )
 @option(
     "Measurement",

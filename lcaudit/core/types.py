@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-
-import numpy as np
-import torch
+from typing import TYPE_CHECKING, Any, Literal
 
 from lcaudit.core.measurements import (
     BatchNormReplay,
@@ -24,14 +22,22 @@ from lcaudit.core.measurements import (
     ProbeRecord,
 )
 
+if TYPE_CHECKING:  # names and shapes are looked at without torch
+    import numpy as np
+    import torch
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """An opened checkpoint: ``tensors`` by state-dict key, nesting and prefixes undone."""
+    """An opened checkpoint: ``tensors`` by state-dict key, nesting and prefixes undone.
+
+    ``config``: the ``config.json`` beside it, as JSON that nobody has checked; empty if there is none.
+    """
 
     record: CheckpointRecord
     tensors: Mapping[str, torch.Tensor]
     non_finite: tuple[NonFinite, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +76,45 @@ class Family:
     build: Callable[[Mapping[str, str | int | bool]], torch.nn.Module]
 
 
+#: Kinds of interpolation by which pictures are resized.
+INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """What is done to a picture before a network sees it.
+
+    Attributes:
+        size: (height, width) that is cut out of the middle in the end.
+        resize: (height, width) that the picture is resized to before.
+        mode: ``centre``: so that it covers ``resize``, aspect kept; ``border``: so that it fits into it, the rest
+            filled with the mean colour; ``squash``: to it, aspect not kept.
+        interpolation: one of ``INTERPOLATIONS``, with antialiasing.
+        normalisation: of what comes out, on the scale 0 to 1.
+        declared: whether it was said of these very weights; else it is what others of this network want.
+        source: where it was read, in words.
+    """
+
+    size: tuple[int, int]
+    resize: tuple[int, int]
+    mode: Literal["centre", "squash", "border"]
+    interpolation: str
+    normalisation: Normalisation
+    declared: bool
+    source: str
+
+
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The network with the checkpoint's weights in it, in eval mode, on the CPU."""
+    """The network with the checkpoint's weights in it, in eval mode, on the CPU.
+
+    ``normalisation``: by data set; ``preprocessing``: of pictures of any kind, where that is known.
+    """
 
     record: NetworkRecord
     module: torch.nn.Module
     normalisation: Mapping[str, Normalisation]
+    preprocessing: Preprocessing | None = None
 
 
 @dataclass(frozen=True, slots=True)

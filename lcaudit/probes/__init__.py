@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lcaudit.core.errors import ProbeUnavailable
-from lcaudit.core.measurements import ProbeRecord
+from lcaudit.core.measurements import Normalisation, ProbeRecord
 from lcaudit.core.text import display_name, one_line
 from lcaudit.probes._contract import Pixels, Samples
 from lcaudit.probes._labels import check_labels
@@ -22,6 +22,7 @@ from lcaudit.probes._reads import embeddings, takes_rows
 from lcaudit.probes._resolve import datasets, find, recognise
 from lcaudit.probes._scale import normalisation, only_one, scaling
 from lcaudit.probes._select import DEFAULT_SAMPLES, choose, ranges
+from lcaudit.probes._shaping import chosen as chosen_shape
 from lcaudit.probes._tokens import are_tokens, mask_words, token_layout, token_normalisation, without_padding
 
 if TYPE_CHECKING:  # the shipped digits are of use without torch
@@ -42,6 +43,8 @@ def open_probe(
     std: tuple[float, ...] | None,
     task: str = "auto",
     ignore_index: int = -100,
+    input_size: tuple[int, ...] = (),
+    interpolation: str = "",
 ) -> Probe:
     """Open the data, choose samples and prepare them for ``network``.
 
@@ -55,6 +58,8 @@ def open_probe(
         seed: of the permutation that chooses and orders them.
         mean, std: per channel, on inputs in [0, 1]; both or neither; one value or one for each channel.
         task: what the labels are for, as far as the user says. ignore_index: label that does not count.
+        input_size: (height, width) that pictures are brought to, ``()`` for the network's own; interpolation:
+            how, ``""`` for the network's own.
 
     Returns:
         A probe whose ``batch`` converts only the samples asked for.
@@ -66,7 +71,7 @@ def open_probe(
         EnvironmentFailure: a file cannot be read, or Pillow is missing.
     """
     found, dataset, path, notes = find(data, root, split)
-    wanted, vocabularies = network.record.input_shape, embeddings(network.module)
+    (wanted, shaping), vocabularies = chosen_shape(network, input_size, interpolation), embeddings(network.module)
     tokens = are_tokens(found, vocabularies, wanted)
     classes = network.record.classes  # 0 for a network of the user's that does not say
     if found.labels is not None:
@@ -76,7 +81,11 @@ def open_probe(
         each = found.shape if tokens or found.mask is not None else ()
         check_labels(found.labels, classes, found.source, task, ignore_index, each)
     positions, order = choose(found.count, samples, seed)
-    pixels = found.pixels(positions, wanted)
+    if found.pictures and shaping:
+        pixels = found.pictures(positions, wanted, shaping)
+    else:
+        pixels = found.pixels(positions, wanted)
+        order += ("--interpolation has no effect: the samples are no files of pictures",) if interpolation else ()
     recognised = f"data set {dataset} by name" if path is None else "".join(notes)
     if not dataset and path is not None and not tokens:
         dataset, recognised = recognise(path, found, pixels.shape)
@@ -103,9 +112,10 @@ def open_probe(
             recognised,
             network.normalisation,
             known.normalisation if known else None,
-            only_one(network.normalisation, _widths(), classes, wanted, layout.channels)
+            (only_one(network.normalisation, _widths(), classes, wanted, layout.channels) or _usual(network, layout))
             if pixels.kind != "b"
             else None,
+            network.preprocessing.normalisation if network.preprocessing and network.preprocessing.declared else None,
         )
     mask = None if found.mask is None else found.mask[pixels.positions]
     if mask is not None and (layout.shape != pixels.shape or len(layout.image) == 3):
@@ -139,6 +149,13 @@ def open_probe(
 def _widths() -> dict[str, int]:
     """Number of classes by name of data set, also of one that families know and lcaudit does not open."""
     return {"imagenet": 1000, **{name: len(dataset.classes) for name, dataset in datasets().items()}}
+
+
+def _usual(network: Network, layout: Layout) -> Normalisation | None:
+    """What the network's library does to pictures; arrays of another kind have none."""
+    usual = network.preprocessing.normalisation if network.preprocessing else None
+    fits = usual and len(layout.image) == 3 and len(usual.mean) in (1, layout.channels)
+    return usual if fits else None
 
 
 def _check_folders(found: Samples, classes: int) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from lcaudit.core.errors import EnvironmentFailure
+from lcaudit.core.types import Preprocessing
 from lcaudit.probes._files import read_whole
+from lcaudit.probes._shaping import shaped
 
 #: Largest file and largest image (50 megapixels) that is decoded.
 MOST_FILE = 64 * 2**20
@@ -46,12 +48,12 @@ def pillow() -> Any:
     return Image
 
 
-def decode(path: Path, channels: int, size: tuple[int, int] | None) -> np.ndarray:
+def decode(path: Path, channels: int, shaping: Preprocessing | None) -> np.ndarray:
     """One image as uint8 [height, width, channels].
 
     Args:
         channels: 1, 3 or 4; 0 keeps grey images grey and makes all others RGB.
-        size: (height, width) to resize to, bilinear with antialiasing; ``None`` keeps the image's own.
+        shaping: how it is resized and cut; ``None`` keeps the image's own size.
 
     Raises:
         BrokenImage: what is wrong with the file.
@@ -70,9 +72,7 @@ def decode(path: Path, channels: int, size: tuple[int, int] | None) -> np.ndarra
                     raise BrokenImage(f"pixels of mode {image.mode}, expected 8 bits for each channel")
                 mode = _MODES.get(channels) or ("L" if image.mode in ("1", "L") else "RGB")
                 flat = image.convert(mode)
-                if size is not None and (flat.height, flat.width) != size:
-                    flat = flat.resize((size[1], size[0]), image_module.Resampling.BILINEAR)
-                pixels = np.array(flat, np.uint8)
+                pixels = np.array(flat if shaping is None else shaped(flat, shaping), np.uint8)
     except BrokenImage:
         raise
     except (image_module.DecompressionBombWarning, image_module.DecompressionBombError):

@@ -19,10 +19,12 @@ import numpy as np
 
 from lcaudit.core.errors import LimitExceeded, ProbeUnavailable
 from lcaudit.core.text import count, display_name, one_line
+from lcaudit.core.types import Preprocessing
 from lcaudit.probes._arrays import agreed_split, split_notes
 from lcaudit.probes._contract import Pixels, Samples, Source
 from lcaudit.probes._files import named_split, read_whole
 from lcaudit.probes._pictures import MOST_FILE, BrokenImage, decode, looks_like_image, pillow
+from lcaudit.probes._shaping import in_words, squashing
 
 _MOST_IMAGES = 200_000
 _MOST_BROKEN = 0.01
@@ -80,7 +82,8 @@ def open_folder(path: Path, split: str | None) -> Samples:
         split=said,
         sha256=digest.hexdigest(),
         shape=(),
-        pixels=lambda positions, wanted: _pixels(images, root, positions, wanted),
+        pixels=lambda positions, wanted: _pixels(images, root, positions, wanted, None),
+        pictures=lambda positions, wanted, shaping: _pixels(images, root, positions, wanted, shaping),
         notes=notes,
     )
 
@@ -126,7 +129,9 @@ def _regular(entry: Path) -> bool:
         return False
 
 
-def _pixels(images: list[Path], root: Path, positions: np.ndarray, wanted: tuple[int, ...]) -> Pixels:
+def _pixels(
+    images: list[Path], root: Path, positions: np.ndarray, wanted: tuple[int, ...], shaping: Preprocessing | None
+) -> Pixels:
     """Decode every chosen image once, so that what is left out is known before anything is measured."""
     channels, height, width = wanted if len(wanted) == 3 else (0, 0, 0)
     target = (height, width) if height and width else None
@@ -150,28 +155,31 @@ def _pixels(images: list[Path], root: Path, positions: np.ndarray, wanted: tuple
     kinds = {shape[2] for shape in sizes}
     channels = channels or max(kinds)
     shapes = sorted({shape[:2] for shape in sizes})
-    if target is None and len(shapes) > 1:
+    if shaping is None and target is None and len(shapes) > 1:
         raise ProbeUnavailable(
             f"images of {len(shapes)} sizes, {shapes[0][0]} × {shapes[0][1]} and {shapes[-1][0]} × {shapes[-1][1]} "
             "among them, and the network takes any",
             "resize the images to one size first",
         )
     notes = [f"decoded with Pillow to {'grey' if channels == 1 else 'RGB' if channels == 3 else 'RGBA'}"]
-    if target is not None and shapes != [target]:
+    if shaping is not None:
+        notes.append(in_words(shaping))
+    elif target is not None and shapes != [target]:
+        shaping = squashing(target)
         other = sum(number for shape, number in sizes.items() if shape[:2] != target)
-        notes.append(f"{count(other, 'image')} resized to {height} × {width}: bilinear, antialiased, aspect not kept")
+        notes.append(f"{count(other, 'image')} {in_words(shaping)}")
     if broken:
         notes.append(f"left out, cannot be decoded: {one_line(broken)}")
 
     def read(chosen: np.ndarray) -> np.ndarray:
         try:
-            return np.stack([decode(images[position], channels, target) for position in chosen])
+            return np.stack([decode(images[position], channels, shaping) for position in chosen])
         except (BrokenImage, ValueError) as error:
             raise ProbeUnavailable(
                 f"{display_name(root)} changed while it was read: {display_name(error, 80)}", "run again"
             ) from None
 
-    size = target or shapes[0]
+    size = shaping.size if shaping else shapes[0]
     shape = (*size, channels)
     return Pixels(np.array(usable, np.int64), shape, "last", read, "u", low, high, True, tuple(notes))
 

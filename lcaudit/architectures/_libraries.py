@@ -186,6 +186,20 @@ def usual_preprocessing(library_name: str, name: str, module: nn.Module) -> Prep
     )
 
 
+def published_normalisations(library_name: str, name: str) -> dict[tuple[tuple[float, ...], ...], list[str]]:
+    """Names of the library's own weights of this network, by the (mean, std) that they want."""
+    found: dict[tuple[tuple[float, ...], ...], list[str]] = {}
+    if library_name == "timm":
+        import timm
+
+        for weights in timm.list_pretrained(f"{name}.*"):
+            config = timm.get_pretrained_cfg(weights)
+            found.setdefault((tuple(config.mean), tuple(config.std)), []).append(weights)
+    elif hasattr(preset := torchvision_transforms(name), "mean"):
+        found[tuple(preset.mean), tuple(preset.std)] = [f"torchvision's {name}"]
+    return found
+
+
 def timm_preprocessing(config: Mapping[str, Any], source: str, *, declared: bool) -> Preprocessing | None:
     """A ``pretrained_cfg`` of timm's, with timm's defaults; ``None`` where it says nothing of use.
 

@@ -55,7 +55,8 @@ def from_index(checkpoint: Checkpoint, doubts: Sequence[Evidence] = ()) -> Netwo
     evidence += _twins(chosen, kinds[0])
     if not exact:
         evidence.append(Evidence(RIVAL, _not_square(chosen)))
-    return _network(checkpoint, chosen, "identified" if exact else "assumed", evidence)
+    kin = [fit.candidate for fit in kinds[0]]
+    return _network(checkpoint, chosen, "identified" if exact else "assumed", evidence, kin=kin)
 
 
 def named(checkpoint: Checkpoint, arch: str) -> Network:
@@ -284,7 +285,9 @@ def _network(
     confidence: Literal["declared", "identified", "assumed"],
     evidence: Sequence[Evidence],
     pictures: Preprocessing | None = None,
+    kin: Sequence[Candidate] = (),
 ) -> Network:
+    """``kin``: what else computes this function; ``pictures``: how the weights' own words prepare them."""
     one = fit.candidate
     title = f"{one.name} ({one.library}{_size_words(fit)})"
     # Not on the meta device: some tensors are computed when it is built and stored nowhere.
@@ -304,7 +307,7 @@ def _network(
         variant=variant,
         confidence=confidence,
         evidence=(*evidence, *prefixed, *loaded),
-        assumptions=_assumptions(one, pictures),
+        assumptions=_assumptions(one, pictures, kin),
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         input_shape=(one.channels, *size),
         classes=one.classes,
@@ -323,12 +326,33 @@ def _size_words(fit: _Fit) -> str:
     return f"{words}, {count(classes, 'class', 'classes')}" if classes else f"{words}, without a head"
 
 
-def _assumptions(one: Candidate, pictures: Preprocessing | None) -> tuple[str, ...]:
+def _assumptions(one: Candidate, pictures: Preprocessing | None, kin: Sequence[Candidate]) -> tuple[str, ...]:
     traceless = "activations, strides, padding, ε and whatever else leaves no trace"
     said = [f"{traceless} are as {one.library} has them under this name"]
     if pictures and not pictures.declared:
         said.append(f"pictures are prepared as for {pictures.source}; other weights of this network may want otherwise")
+        said += _other_normalisations(pictures.normalisation, kin or [one])
     return tuple(said)
+
+
+def _other_normalisations(taken: Normalisation, kin: Sequence[Candidate]) -> list[str]:
+    """Published weights of the same function that want another normalisation than the one that is assumed."""
+    others: dict[tuple[tuple[float, ...], ...], list[str]] = {}
+    for one in kin:
+        if _libraries.version(one.library):
+            for values, names in _libraries.published_normalisations(one.library, one.name).items():
+                others[values] = [*others.get(values, []), *names]
+    others.pop((taken.mean, taken.std), None)
+    if not others:
+        return []
+    told = "; ".join(
+        f"mean {_listed(mean)} and std {_listed(std)} ({one_line(names, 2)})" for (mean, std), names in others.items()
+    )
+    return [f"published weights with these tensors also want {told}: pass --mean and --std if these are theirs"]
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ",".join(f"{value:.4g}" for value in values)
 
 
 def _at_size(pictures: Preprocessing, size: tuple[int, ...]) -> Preprocessing:

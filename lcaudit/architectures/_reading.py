@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lcaudit.core.measurements import Normalisation
 from lcaudit.core.text import count, display_name, one_line
-from lcaudit.core.types import Match
+from lcaudit.core.types import Match, Preprocessing
 
 if TYPE_CHECKING:  # most tensors are told from their names alone, without torch
     import torch
@@ -20,6 +21,12 @@ RIVAL = "rival"
 COUNTER = "num_batches_tracked"
 #: Largest side of a tensor that is looked at: products of four sides still fit 64 bits.
 MOST_SIDE = 1 << 24
+
+
+def of_imagenet(source: str) -> Preprocessing:
+    """What is usually done to pictures for networks of ImageNet, on the authority of ``source``."""
+    normalisation = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), source)
+    return Preprocessing((224, 224), (256, 256), "centre", "bilinear", normalisation, False, source)
 
 
 class Unlike(Exception):

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lcaudit.architectures._reading import RIVAL, Reader, Shapes, Unlike, fit, indices, side
+from lcaudit.architectures._reading import RIVAL, Reader, Shapes, Unlike, fit, indices, of_imagenet, side
 from lcaudit.core.measurements import Evidence, Normalisation
 from lcaudit.core.types import Family, Match
 
@@ -80,7 +80,8 @@ def _read_chain(shapes: Shapes) -> Match:
             "a single unnamed slot after a convolution, batch norm or linear layer is a ReLU; a second one in the"
             " classifier is dropout",
         ),
-        normalisation=_normalisation(chain, image),
+        normalisation=(statistics := _normalisation(chain, image)),
+        preprocessing=of_imagenet(statistics["imagenet"].source) if "imagenet" in statistics else None,
     )
 
 

@@ -40,42 +40,6 @@ class Checkpoint:
     config: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
-    """A family recognised its own: what :mod:`lcaudit.architectures` families return.
-
-    Attributes:
-        variant: what was read off names and shapes; ``build(variant)`` makes the network.
-        normalisation: by data set name, what this family's public training code does to inputs in [0, 1].
-        rename: state-dict key of the file → key of the built module; identity where absent.
-    """
-
-    variant: Mapping[str, str | int | bool]
-    title: str
-    input_shape: tuple[int, ...]
-    classes: int
-    evidence: tuple[Evidence, ...]
-    assumptions: tuple[str, ...] = ()
-    normalisation: Mapping[str, Normalisation] = field(default_factory=dict)
-    rename: Mapping[str, str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """One architecture family: a file in :mod:`lcaudit.architectures` defines one as ``FAMILY``.
-
-    Attributes:
-        match: shapes by key → a match, or ``None`` if these are not this family's tensors.
-        title: in words, for listings.
-        match: shapes by key → a match, or ``None`` if these are not this family's tensors.
-        build: variant → module on the CPU, its parameters to be overwritten; never runs a forward pass.
-    """
-
-    title: str
-    match: Callable[[Mapping[str, tuple[int, ...]]], Match | None]
-    build: Callable[[Mapping[str, str | int | bool]], torch.nn.Module]
-
-
 #: Kinds of interpolation by which pictures are resized.
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
@@ -102,6 +66,44 @@ class Preprocessing:
     normalisation: Normalisation
     declared: bool
     source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A family recognised its own: what :mod:`lcaudit.architectures` families return.
+
+    Attributes:
+        variant: what was read off names and shapes; ``build(variant)`` makes the network.
+        normalisation: by data set name, what this family's public training code does to inputs in [0, 1].
+        rename: state-dict key of the file → key of the built module; identity where absent.
+        preprocessing: of pictures of any kind, where the family has a usual one.
+    """
+
+    variant: Mapping[str, str | int | bool]
+    title: str
+    input_shape: tuple[int, ...]
+    classes: int
+    evidence: tuple[Evidence, ...]
+    assumptions: tuple[str, ...] = ()
+    normalisation: Mapping[str, Normalisation] = field(default_factory=dict)
+    rename: Mapping[str, str] | None = None
+    preprocessing: Preprocessing | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One architecture family: a file in :mod:`lcaudit.architectures` defines one as ``FAMILY``.
+
+    Attributes:
+        match: shapes by key → a match, or ``None`` if these are not this family's tensors.
+        title: in words, for listings.
+        match: shapes by key → a match, or ``None`` if these are not this family's tensors.
+        build: variant → module on the CPU, its parameters to be overwritten; never runs a forward pass.
+    """
+
+    title: str
+    match: Callable[[Mapping[str, tuple[int, ...]]], Match | None]
+    build: Callable[[Mapping[str, str | int | bool]], torch.nn.Module]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@
 
 Each network gets random weights, which are saved as safetensors without any hint, opened and resolved. *Right* is an
 answer whose module gives the outputs of the network that was saved; its name does not count. Chosen are, of every
-source file of timm, two small networks and then some at random, and those of torchvision, all of at most 40 million
+source file of timm, two small networks and then some at random, and those of torchvision, of at most 40 and 100 million
 parameters. Then the smallest that were recognised are audited on four pictures, as long as
 ``--audit-minutes`` last; what was not reached is counted. Needs timm and torchvision.
 """
@@ -38,8 +38,8 @@ from lcaudit.core.errors import AmbiguousArchitecture, AuditError
 from lcaudit.core.files import write_whole
 
 BEGIN, END = "<!-- begin results -->", "<!-- end results -->"
-#: Largest network of the sweep: its weights are in memory three times.
-MOST_NUMBERS = 40_000_000
+#: Parameters of the largest networks of the sweep, by library: their weights are in memory three times.
+MOST_NUMBERS = {"timm": 40_000_000, "torchvision": 100_000_000}
 #: What names of small networks hold.
 SMALL = re.compile(r"test_|atto|femto|pico|nano|tiny|xxt|xxs|small|_s\d*(_|$)|_xs|_b0|mini")
 PEER = ("timm", "torchvision")
@@ -67,13 +67,13 @@ def limit(seconds: int) -> Iterator[None]:
 
 
 def is_small(library: str, name: str) -> bool:
-    """Whether it has at most ``MOST_NUMBERS`` parameters; built on no device."""
+    """Whether it has at most so many parameters; built on no device."""
     try:
         with torch.device("meta"):
             module = _libraries.make(library, name)
     except (RuntimeError, NotImplementedError):
         return False  # built with numbers only
-    return sum(value.numel() for value in module.parameters()) <= MOST_NUMBERS
+    return sum(value.numel() for value in module.parameters()) <= MOST_NUMBERS[library]
 
 
 def chosen(timm_networks: int, torchvision_networks: int) -> Iterator[tuple[str, str]]:
@@ -124,6 +124,8 @@ def recognise(library: str, name: str, folder: Path) -> Row:
         return row | {"outcome": "ambiguous" if named else "wrong", "answer": error.message}
     except AuditError as error:
         return row | {"outcome": "refused", "answer": f"{error.kind}: {error.message}"}
+    except Exception as error:  # a mistake of lcaudit's own, to be seen in the table
+        return row | {"outcome": "crash", "answer": f"{type(error).__name__}: {error}"}
     row |= {"answer": network.record.title, "confidence": network.record.confidence}
     row["seconds"] = round(time.perf_counter() - start, 2)
     same = agree(module, network.module, network.record.input_shape)
@@ -180,6 +182,8 @@ def audit(row: Row, folder: Path, images: Path, seconds: int) -> None:
         row["audit"] = f"stopped after {seconds} s"
     except AuditError as error:
         row["audit"] = f"{error.kind}: {error.message}"
+    except Exception as error:  # a mistake of lcaudit's own, to be seen in the table
+        row["audit"] = f"crash: {type(error).__name__}: {error}"
     row["audit_seconds"] = round(time.perf_counter() - start, 1)
 
 
@@ -194,7 +198,7 @@ def summary(rows: Sequence[Row]) -> dict[str, dict[str, int]]:
 def page(text: str, data: dict[str, Any]) -> str:
     """``text`` with the table between its two marks."""
     rows = data["rows"]
-    kinds = ("recognised", "assumed, named as a rival", "ambiguous", "refused", "wrong")
+    kinds = ("recognised", "assumed, named as a rival", "ambiguous", "refused", "wrong", "crash")
     lines = ["| library | networks | " + " | ".join(kinds) + " |", "|---|---" + "|---" * len(kinds) + "|"]
     for library, counts in summary(rows).items():
         cells = [str(counts.get(kind, 0)) for kind in kinds]
@@ -231,19 +235,25 @@ def main() -> None:
     parser.add_argument("--audit-limit", type=int, default=60, help="seconds for one audit")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--page", type=Path)
+    parser.add_argument("--resume", action="store_true", help="go on with what --output holds")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     rows: list[Row] = []
     data: dict[str, Any] = {"libraries": {name: _libraries.version(name) for name in ("timm", "torchvision", "torch")}}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
+        if given.resume and given.output.exists():
+            rows = json.loads(given.output.read_text(encoding="utf-8"))["rows"]
+        done = {(row["library"], row["name"]) for row in rows}
         for library, name in chosen(given.timm, given.torchvision):
+            if (library, name) in done:
+                continue
             rows.append(recognise(library, name, folder))
             print(len(rows), rows[-1]["library"], name, rows[-1]["outcome"], rows[-1]["answer"][:90], flush=True)
             write_whole(given.output, json.dumps(data | {"rows": rows}, indent=1) + "\n")
         images, until = pictures(folder / "pictures"), time.monotonic() + 60 * given.audit_minutes
         for row in sorted(rows, key=lambda row: row["parameters"]):
-            if row["outcome"] == "recognised" and time.monotonic() < until:
+            if row["outcome"] == "recognised" and "audit" not in row and time.monotonic() < until:
                 audit(row, folder, images, given.audit_limit)
                 print(row["name"], row["audit"], row.get("coverage", ""), row["audit_seconds"], flush=True)
                 write_whole(given.output, json.dumps(data | {"rows": rows}, indent=1) + "\n")

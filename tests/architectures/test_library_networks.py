@@ -55,6 +55,7 @@ def same_outputs(network: Network, module: torch.nn.Module) -> None:
         (from_timm("test_vit", num_classes=0), "test_vit (timm, without a head)", (3, 160, 160)),
         (from_timm("test_vit", img_size=96), "test_vit (timm, 96×96 pixels, 1000 classes)", (3, 96, 96)),
         (from_torchvision("mobilenet_v3_small"), "mobilenet_v3_small (torchvision, 1000 classes)", (3, 224, 224)),
+        (from_torchvision("mnasnet0_5"), "mnasnet0_5 (torchvision, 1000 classes)", (3, 224, 224)),
         (from_torchvision("squeezenet1_1", num_classes=5), "squeezenet1_1 (torchvision, 5 classes)", (3, 224, 224)),
     ],
 )

@@ -21,7 +21,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -76,8 +76,13 @@ def is_small(library: str, name: str) -> bool:
     return sum(value.numel() for value in module.parameters()) <= MOST_NUMBERS[library]
 
 
-def chosen(timm_networks: int, torchvision_networks: int) -> Iterator[tuple[str, str]]:
-    """(library, name): two small ones of each source file of timm first, then at random; torchvision's likewise."""
+def chosen(
+    timm_networks: int, torchvision_networks: int, done: Collection[tuple[str, str]] = ()
+) -> Iterator[tuple[str, str]]:
+    """(library, name): torchvision's; two small ones of each source file of timm, then some at random.
+
+    ``done``: those whose size is known to be small enough.
+    """
     import timm
 
     files: dict[str, list[str]] = defaultdict(list)
@@ -93,7 +98,7 @@ def chosen(timm_networks: int, torchvision_networks: int) -> Iterator[tuple[str,
         "torchvision": known["torchvision"],
     }
     for library, most in (("torchvision", torchvision_networks), ("timm", timm_networks)):
-        small = (name for name in walks[library] if is_small(library, name))
+        small = (name for name in walks[library] if (library, name) in done or is_small(library, name))
         yield from ((library, name) for name in itertools.islice(small, most))
 
 
@@ -245,7 +250,7 @@ def main() -> None:
         if given.resume and given.output.exists():
             rows = json.loads(given.output.read_text(encoding="utf-8"))["rows"]
         done = {(row["library"], row["name"]) for row in rows}
-        for library, name in chosen(given.timm, given.torchvision):
+        for library, name in chosen(given.timm, given.torchvision, done):
             if (library, name) in done:
                 continue
             rows.append(recognise(library, name, folder))

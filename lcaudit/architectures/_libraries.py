@@ -20,7 +20,7 @@ from torch import nn
 from lcaudit.core.errors import EnvironmentFailure, UsageError
 from lcaudit.core.measurements import Normalisation
 from lcaudit.core.text import display_name
-from lcaudit.core.types import INTERPOLATIONS, Preprocessing
+from lcaudit.core.types import INTERPOLATIONS, Shaping
 
 LIBRARIES = ("timm", "torchvision")
 _INSTALL = "type: pip install 'lcaudit[vision]'"
@@ -163,7 +163,7 @@ def torchvision_transforms(name: str) -> Any:
         return None
 
 
-def usual_preprocessing(library_name: str, name: str, module: nn.Module) -> Preprocessing | None:
+def usual_preprocessing(library_name: str, name: str, module: nn.Module) -> Shaping | None:
     """What the library does to pictures for its own default weights of this network, or ``None``."""
     if library_name == "timm":
         config = dict(module.pretrained_cfg)
@@ -175,7 +175,7 @@ def usual_preprocessing(library_name: str, name: str, module: nn.Module) -> Prep
         return None
     side, shorter = preset.crop_size[0], preset.resize_size[0]
     source = f"torchvision's default weights of {name}"
-    return Preprocessing(
+    return Shaping(
         size=(side, side),
         resize=(shorter, shorter),
         mode="centre",
@@ -200,7 +200,7 @@ def published_normalisations(library_name: str, name: str) -> dict[tuple[tuple[f
     return found
 
 
-def timm_preprocessing(config: Mapping[str, Any], source: str, *, declared: bool) -> Preprocessing | None:
+def timm_preprocessing(config: Mapping[str, Any], source: str, *, declared: bool) -> Shaping | None:
     """A ``pretrained_cfg`` of timm's, with timm's defaults; ``None`` where it says nothing of use.
 
     Source: ``timm.data.transforms_imagenet_eval``.
@@ -213,7 +213,7 @@ def timm_preprocessing(config: Mapping[str, Any], source: str, *, declared: bool
     scaled = (math.floor(height / share), math.floor(width / share))
     mode = {"squash": "squash", "border": "border"}.get(str(config.get("crop_mode")), "centre")
     interpolation = str(config.get("interpolation") or "bicubic")
-    return Preprocessing(
+    return Shaping(
         size=(height, width),
         resize=scaled,
         mode=mode,  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from lcaudit.architectures._reading import COUNTER, RIVAL, Shapes, compare
 from lcaudit.core.errors import AmbiguousArchitecture, AuditError, UnknownArchitecture
 from lcaudit.core.measurements import Evidence, NetworkRecord, Normalisation
 from lcaudit.core.text import count, display_name, one_line
-from lcaudit.core.types import Checkpoint, Network, Preprocessing
+from lcaudit.core.types import Checkpoint, Network, Shaping
 
 _FACTORY = "pass --arch file.py:factory, where factory() returns the nn.Module that the weights were saved from"
 
@@ -284,7 +284,7 @@ def _network(
     fit: _Fit,
     confidence: Literal["declared", "identified", "assumed"],
     evidence: Sequence[Evidence],
-    pictures: Preprocessing | None = None,
+    pictures: Shaping | None = None,
     kin: Sequence[Candidate] = (),
 ) -> Network:
     """``kin``: what else computes this function; ``pictures``: how the weights' own words prepare them."""
@@ -326,7 +326,7 @@ def _size_words(fit: _Fit) -> str:
     return f"{words}, {count(classes, 'class', 'classes')}" if classes else f"{words}, without a head"
 
 
-def _assumptions(one: Candidate, pictures: Preprocessing | None, kin: Sequence[Candidate]) -> tuple[str, ...]:
+def _assumptions(one: Candidate, pictures: Shaping | None, kin: Sequence[Candidate]) -> tuple[str, ...]:
     traceless = "activations, strides, padding, ε and whatever else leaves no trace"
     said = [f"{traceless} are as {one.library} has them under this name"]
     if pictures and not pictures.declared:
@@ -355,13 +355,13 @@ def _listed(values: Sequence[float]) -> str:
     return ",".join(f"{value:.4g}" for value in values)
 
 
-def _at_size(pictures: Preprocessing, size: tuple[int, ...]) -> Preprocessing:
+def _at_size(pictures: Shaping, size: tuple[int, ...]) -> Shaping:
     sides = zip(size, pictures.resize, pictures.size, strict=True)
     height, width = (round(new * resized / cut) for new, resized, cut in sides)
     return replace(pictures, size=(size[0], size[1]), resize=(height, width))
 
 
-def _of_channels(pictures: Preprocessing, channels: int) -> Preprocessing:
+def _of_channels(pictures: Shaping, channels: int) -> Shaping:
     """Averaged over the colours: what timm does to a stem's weights, and the best that is known."""
     was = pictures.normalisation
     mean, std = (sum(values) / len(values) for values in (was.mean, was.std))

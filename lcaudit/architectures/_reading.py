@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lcaudit.core.measurements import Normalisation
 from lcaudit.core.text import count, display_name, one_line
-from lcaudit.core.types import Match, Preprocessing
+from lcaudit.core.types import Match, Shaping
 
 if TYPE_CHECKING:  # most tensors are told from their names alone, without torch
     import torch
@@ -23,10 +23,10 @@ COUNTER = "num_batches_tracked"
 MOST_SIDE = 1 << 24
 
 
-def of_imagenet(source: str) -> Preprocessing:
+def of_imagenet(source: str) -> Shaping:
     """What is usually done to pictures for networks of ImageNet, on the authority of ``source``."""
     normalisation = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), source)
-    return Preprocessing((224, 224), (256, 256), "centre", "bilinear", normalisation, False, source)
+    return Shaping((224, 224), (256, 256), "centre", "bilinear", normalisation, False, source)
 
 
 class Unlike(Exception):

@@ -61,7 +61,7 @@ def resolve_checkpoint(checkpoint: Checkpoint, arch: str | None) -> Network:
         classes=match.classes,
         dtype=_strict.stored_dtype(checkpoint.tensors),
     )
-    return Network(record, module, match.normalisation, match.preprocessing)
+    return Network(record, module, match.normalisation, match.shaping)
 
 
 def _declared(checkpoint: Checkpoint, arch: str) -> Network:

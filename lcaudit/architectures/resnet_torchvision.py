@@ -61,7 +61,7 @@ def _read(shapes: Shapes) -> Match:
             "subsampling without a blur, global average pooling",
         ),
         normalisation={dataset: statistics} if layout.channels == 3 else {},
-        preprocessing=of_imagenet(statistics.source) if imagenet and layout.channels == 3 else None,
+        shaping=of_imagenet(statistics.source) if imagenet and layout.channels == 3 else None,
     )
 
 

@@ -81,7 +81,7 @@ def _read_chain(shapes: Shapes) -> Match:
             " classifier is dropout",
         ),
         normalisation=(statistics := _normalisation(chain, image)),
-        preprocessing=of_imagenet(statistics["imagenet"].source) if "imagenet" in statistics else None,
+        shaping=of_imagenet(statistics["imagenet"].source) if "imagenet" in statistics else None,
     )
 
 

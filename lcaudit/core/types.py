@@ -45,7 +45,7 @@ INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
 
 @dataclass(frozen=True, slots=True)
-class Preprocessing:
+class Shaping:
     """What is done to a picture before a network sees it.
 
     Attributes:
@@ -76,7 +76,7 @@ class Match:
         variant: what was read off names and shapes; ``build(variant)`` makes the network.
         normalisation: by data set name, what this family's public training code does to inputs in [0, 1].
         rename: state-dict key of the file → key of the built module; identity where absent.
-        preprocessing: of pictures of any kind, where the family has a usual one.
+        shaping: of pictures of any kind, where the family has a usual one.
     """
 
     variant: Mapping[str, str | int | bool]
@@ -87,7 +87,7 @@ class Match:
     assumptions: tuple[str, ...] = ()
     normalisation: Mapping[str, Normalisation] = field(default_factory=dict)
     rename: Mapping[str, str] | None = None
-    preprocessing: Preprocessing | None = None
+    shaping: Shaping | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +110,13 @@ class Family:
 class Network:
     """The network with the checkpoint's weights in it, in eval mode, on the CPU.
 
-    ``normalisation``: by data set; ``preprocessing``: of pictures of any kind, where that is known.
+    ``normalisation``: by data set; ``shaping``: of pictures of any kind, where that is known.
     """
 
     record: NetworkRecord
     module: torch.nn.Module
     normalisation: Mapping[str, Normalisation]
-    preprocessing: Preprocessing | None = None
+    shaping: Shaping | None = None
 
 
 @dataclass(frozen=True, slots=True)

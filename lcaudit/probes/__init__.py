@@ -115,7 +115,7 @@ def open_probe(
             (only_one(network.normalisation, _widths(), classes, wanted, layout.channels) or _usual(network, layout))
             if pixels.kind != "b"
             else None,
-            network.preprocessing.normalisation if network.preprocessing and network.preprocessing.declared else None,
+            network.shaping.normalisation if network.shaping and network.shaping.declared else None,
         )
     mask = None if found.mask is None else found.mask[pixels.positions]
     if mask is not None and (layout.shape != pixels.shape or len(layout.image) == 3):
@@ -153,7 +153,7 @@ def _widths() -> dict[str, int]:
 
 def _usual(network: Network, layout: Layout) -> Normalisation | None:
     """What the network's library does to pictures; arrays of another kind have none."""
-    usual = network.preprocessing.normalisation if network.preprocessing else None
+    usual = network.shaping.normalisation if network.shaping else None
     fits = usual and len(layout.image) == 3 and len(usual.mean) in (1, layout.channels)
     return usual if fits else None
 

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from lcaudit.core.measurements import Normalisation
-from lcaudit.core.types import Preprocessing
+from lcaudit.core.types import Shaping
 
 #: Where the channels of one raw sample stand; ``unknown`` is settled by shape.
 Axes = Literal["first", "last", "unknown"]
@@ -77,7 +77,7 @@ class Samples:
     bits: int = 8
     tokens: bool = False
     mask: np.ndarray | None = None
-    pictures: Callable[[np.ndarray, tuple[int, ...], Preprocessing], Pixels] | None = None
+    pictures: Callable[[np.ndarray, tuple[int, ...], Shaping], Pixels] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lcaudit.core.errors import EnvironmentFailure
-from lcaudit.core.types import Preprocessing
+from lcaudit.core.types import Shaping
 from lcaudit.probes._files import read_whole
 from lcaudit.probes._shaping import shaped
 
@@ -48,7 +48,7 @@ def pillow() -> Any:
     return Image
 
 
-def decode(path: Path, channels: int, shaping: Preprocessing | None) -> np.ndarray:
+def decode(path: Path, channels: int, shaping: Shaping | None) -> np.ndarray:
     """One image as uint8 [height, width, channels].
 
     Args:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lcaudit.core.errors import UsageError
 from lcaudit.core.measurements import Normalisation
 from lcaudit.core.text import display_name
-from lcaudit.core.types import INTERPOLATIONS, Preprocessing
+from lcaudit.core.types import INTERPOLATIONS, Shaping
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _MOST_SIDE = 8192
 
 
-def shaped(picture: Image, shaping: Preprocessing) -> Image:
+def shaped(picture: Image, shaping: Shaping) -> Image:
     """``picture`` resized, then cut out of the middle; what lies beyond it is filled."""
     from PIL import Image as module
 
@@ -40,7 +40,7 @@ def shaped(picture: Image, shaping: Preprocessing) -> Image:
     return picture.crop((left, top, left + columns, top + rows))
 
 
-def _resized(height: int, width: int, shaping: Preprocessing) -> tuple[int, int]:
+def _resized(height: int, width: int, shaping: Shaping) -> tuple[int, int]:
     rows, columns = shaping.resize
     if shaping.mode == "squash":
         return rows, columns
@@ -53,7 +53,7 @@ def _resized(height: int, width: int, shaping: Preprocessing) -> tuple[int, int]
     return max(1, round(height / ratio)), max(1, round(width / ratio))
 
 
-def _fill(picture: Image, shaping: Preprocessing) -> Any:
+def _fill(picture: Image, shaping: Shaping) -> Any:
     bands = len(picture.getbands())
     if shaping.mode != "border":
         return 0 if bands == 1 else (0,) * bands
@@ -61,7 +61,7 @@ def _fill(picture: Image, shaping: Preprocessing) -> Any:
     return mean[0] if bands == 1 else tuple(mean * bands if len(mean) == 1 else mean)
 
 
-def in_words(shaping: Preprocessing) -> str:
+def in_words(shaping: Shaping) -> str:
     """What :func:`shaped` does, and who says so."""
     rows, columns = shaping.size
     by = f"{shaping.interpolation}, antialiased" if shaping.interpolation != "nearest" else "nearest"
@@ -80,7 +80,7 @@ def in_words(shaping: Preprocessing) -> str:
     return done + cut + (f" ({assumed}{shaping.source})" if shaping.source else "")
 
 
-def chosen(network: Network, size: tuple[int, ...], interpolation: str) -> tuple[tuple[int, ...], Preprocessing | None]:
+def chosen(network: Network, size: tuple[int, ...], interpolation: str) -> tuple[tuple[int, ...], Shaping | None]:
     """(shape of one input, how pictures come to it) after ``--input-size`` and ``--interpolation``.
 
     Args:
@@ -89,7 +89,7 @@ def chosen(network: Network, size: tuple[int, ...], interpolation: str) -> tuple
     Raises:
         UsageError: no image network, or one that does not take this size.
     """
-    wanted, shaping = network.record.input_shape, network.preprocessing
+    wanted, shaping = network.record.input_shape, network.shaping
     if (size or interpolation) and len(wanted) not in (0, 3):
         raise UsageError(
             f"--input-size and --interpolation are for pictures; the network takes {wanted}", "leave them out"
@@ -115,9 +115,9 @@ def chosen(network: Network, size: tuple[int, ...], interpolation: str) -> tuple
     return wanted, shaping
 
 
-def squashing(size: tuple[int, int]) -> Preprocessing:
+def squashing(size: tuple[int, int]) -> Shaping:
     """What is done to pictures where nothing says otherwise."""
-    return Preprocessing(size, size, "squash", "bilinear", Normalisation((0.0,), (1.0,), ""), True, "")
+    return Shaping(size, size, "squash", "bilinear", Normalisation((0.0,), (1.0,), ""), True, "")
 
 
 def _check_taken(network: Network, wanted: tuple[int, ...]) -> None:

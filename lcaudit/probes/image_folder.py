@@ -19,7 +19,7 @@ import numpy as np
 
 from lcaudit.core.errors import LimitExceeded, ProbeUnavailable
 from lcaudit.core.text import count, display_name, one_line
-from lcaudit.core.types import Preprocessing
+from lcaudit.core.types import Shaping
 from lcaudit.probes._arrays import agreed_split, split_notes
 from lcaudit.probes._contract import Pixels, Samples, Source
 from lcaudit.probes._files import named_split, read_whole
@@ -130,7 +130,7 @@ def _regular(entry: Path) -> bool:
 
 
 def _pixels(
-    images: list[Path], root: Path, positions: np.ndarray, wanted: tuple[int, ...], shaping: Preprocessing | None
+    images: list[Path], root: Path, positions: np.ndarray, wanted: tuple[int, ...], shaping: Shaping | None
 ) -> Pixels:
     """Decode every chosen image once, so that what is left out is known before anything is measured."""
     channels, height, width = wanted if len(wanted) == 3 else (0, 0, 0)

@@ -95,7 +95,7 @@ def test_the_configuration_beside_the_weights_settles_it(tmp_path: Path) -> None
     network = resolve(open_checkpoint(tmp_path))
     assert (network.record.confidence, network.record.classes) == ("declared", 4)
     assert "config.json says 1000 classes, the weights 4" in [evidence.says for evidence in network.record.evidence]
-    shaping = network.preprocessing
+    shaping = network.shaping
     assert shaping is not None and shaping.declared
     assert (shaping.size, shaping.resize, shaping.mode) == ((96, 128), (120, 160), "squash")
     assert shaping.normalisation.mean == (0.5,) * 3

@@ -15,16 +15,16 @@ from probe_cases import images, network, opened, save_npz
 
 from lcaudit.core.errors import UsageError
 from lcaudit.core.measurements import Normalisation
-from lcaudit.core.types import INTERPOLATIONS, Network, Preprocessing
+from lcaudit.core.types import INTERPOLATIONS, Network, Shaping
 from lcaudit.probes._shaping import shaped
 
 HALVES = Normalisation((0.5, 0.25, 0.75), (0.5, 0.5, 0.5), "somewhere")
-CENTRE = Preprocessing((8, 8), (10, 10), "centre", "bilinear", HALVES, True, "config.json")
+CENTRE = Shaping((8, 8), (10, 10), "centre", "bilinear", HALVES, True, "config.json")
 
 
-def pictured(shaping: Preprocessing | None, classes: int = 10, module: torch.nn.Module | None = None) -> Network:
+def pictured(shaping: Shaping | None, classes: int = 10, module: torch.nn.Module | None = None) -> Network:
     known = network((3, *(shaping.size if shaping else (8, 8))), classes)
-    return replace(known, preprocessing=shaping, module=module or known.module)
+    return replace(known, shaping=shaping, module=module or known.module)
 
 
 def folder(path: Path, *sizes: tuple[int, int]) -> Path:
@@ -46,7 +46,7 @@ def test_what_comes_out_has_the_size_that_was_asked_for(
     given_size: tuple[int, int], size: tuple[int, int], mode: str, interpolation: str, share: float
 ) -> None:
     resize = tuple(max(1, int(side / share)) for side in size)
-    spec = Preprocessing(size, resize, mode, interpolation, HALVES, True, "")
+    spec = Shaping(size, resize, mode, interpolation, HALVES, True, "")
     for bands in (1, 3, 4):
         picture = Image.fromarray(
             images(1, (*given_size, bands))[0].squeeze(-1) if bands == 1 else images(1, (*given_size, bands))[0]

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
-from lcaudit import architectures, capture, checkpoints, fixes, probes, rules, spectra
+from lcaudit import architectures, capture, checkpoints, comparisons, fixes, probes, rules, spectra
+from lcaudit.core import hub
+from lcaudit.core.comparison import Baseline
 from lcaudit.core.convention import convention_of
 from lcaudit.core.errors import UsageError
 from lcaudit.core.gate import FailOn, gate
 from lcaudit.core.looks import until_decided
-from lcaudit.core.machine import DTYPES, choose_device, environment
+from lcaudit.core.machine import DTYPES, choose_device, environment, memory_allowance
 from lcaudit.core.measurements import ExactCurvature, LayerSpectra, Measurements, Settings
-from lcaudit.core.outcomes import Report, Rule, Run
-from lcaudit.core.types import Moments, Settled
+from lcaudit.core.outcomes import Report, Rule, Run, Suppression
+from lcaudit.core.plan import Plan
+from lcaudit.core.types import Checkpoint, Moments, Network, Probe, Settled
 
 SCHEMA_VERSION = "1.0"
 
@@ -33,12 +36,13 @@ def audit(
     arch: str | None = None,
     data_root: Path | None = None,
     split: str | None = None,
+    columns: Mapping[str, str] | None = None,
     samples: int | str | None = None,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     input_size: int | tuple[int, int] | None = None,
     interpolation: str | None = None,
-    batch_size: int = 50,
+    batch_size: int | str = "auto",
     seed: int = 0,
     dtype: str = "float32",
     device: str = "auto",
@@ -48,18 +52,25 @@ def audit(
     ignore_index: int = -100,
     convention: str = "kfac",
     layers: str | Sequence[str] = (),
+    max_memory: int | None = None,
     exact: Literal["hessian", "ggn"] | None = None,
     exact_layers: str | Sequence[str] = (),
     select: str | Sequence[str] = (),
     ignore: str | Sequence[str] = (),
     fail_on: FailOn = "error",
     min_coverage: float = 0.0,
+    suppress: Sequence[Suppression] = (),
+    notices: Sequence[str] = (),
+    max_download: int | str = hub.MOST,
+    baseline: Baseline | None = None,
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> Report:
     """Audit a checkpoint: identify the network, measure every layer on the probe, judge, suggest fixes.
 
     Args:
-        model: a file or folder of weights. data: name of a data set, or a path (see ``lcaudit check --help``).
+        model: a file or folder of weights, or a repository of the Hub. data: name of a data set, a path, or a data
+            set of the Hub (see ``lcaudit check --help``).
+        columns: which columns of a table are the ``image`` and the ``label``, where their types do not say.
         samples: how many of the probe's samples; ``None`` for all, at most 5,000; ``auto`` for as many as it
             takes to decide every verdict, at most 5,000.
         input_size: side of the pictures that the network sees, or (height, width); ``None`` for its own.
@@ -69,11 +80,19 @@ def audit(
         mc_samples: draws per sample, or ``exact`` for the whole expectation.
         task: ``classification``, ``binary``, ``regression``, or ``auto`` for the one that outputs and labels
             speak for. ignore_index: class index of positions that do not count.
+        batch_size: samples per pass; ``auto`` for what suits the device, halved whenever memory runs out.
         convention: ``kfac``, or ``huang2020`` for that paper's authors' own, in which few rules have limits.
         layers: measure only layers with these names (``*`` and ``?`` as in file names); none for all.
+        max_memory: bytes for the layers' moments; ``None`` for at most half of what is free. Wide layers that do
+            not fit are measured in another form, which their figures say.
         exact: cross-check λmax by Lanczos iteration on the Hessian or the Gauss–Newton matrix of single layers.
         exact_layers: which ones, by name; none for the head.
-        select, ignore: rule codes, prefixes or names, a string being one. progress: called with (stage, done, total).
+        select, ignore: rule codes, prefixes or names, a string being one.
+        suppress: findings that shall not count; the report lists them. notices: sentences about the settings that
+            the report shall repeat.
+        max_download: how much may be downloaded for the model, and for the data: bytes, or a size such as ``10GB``.
+        baseline: what to hold the figures against (:func:`lcaudit.comparisons.read`); the gate fails on worse ones.
+        progress: called with (stage, done, total); a total of 0 marks a sentence by itself.
 
     Raises:
         AuditError: there is no verdict; the message says what was seen and what to do.
@@ -83,37 +102,47 @@ def audit(
     """
     given = dict(locals())  # what every look passes on; nothing else is local yet
     if samples == "auto":
-        return until_decided(lambda size: audit(**given | {"samples": size}), probes.DEFAULT_SAMPLES)
+        alone = given | {"baseline": None}  # it was measured with one number of samples
+        report = until_decided(lambda size: audit(**alone | {"samples": size}), probes.DEFAULT_SAMPLES)
+        return comparisons.hold(report, baseline) if baseline else report
     _check_kinds(model, data, arch)
     layers, exact_layers, select, ignore = map(_several, (layers, exact_layers, select, ignore))
     whose = capture.fisher_of(fisher, mc_samples, convention)
     chosen, started, clock = rules.select(select, ignore), datetime.now(UTC), _Clock()
+    rules.excuses(suppress, started.date())  # what cannot be understood is said before anything is measured
     on = choose_device(device, dtype)
+    max_memory = memory_allowance(max_memory, on)
     if exact_layers and not exact:
         raise UsageError("--exact-layer needs --exact hessian or --exact ggn")
     with clock("open"):
-        checkpoint = checkpoints.open_checkpoint(Path(model))
-        network = architectures.resolve(checkpoint, arch)
-        probe = probes.open_probe(
-            str(data), network, root=data_root, split=split, samples=samples, seed=seed, mean=mean, std=std,
-            task=task, ignore_index=ignore_index, input_size=_sides(input_size), interpolation=interpolation or "",
+        checkpoint, networks, probe = _open(
+            model, data, arch, max_download, progress, root=data_root, split=split, samples=samples, seed=seed,
+            mean=mean, std=std, task=task, ignore_index=ignore_index, columns=columns or {},
+            input_size=_sides(input_size), interpolation=interpolation or "",
         )  # fmt: skip
+    network, identified = networks[0], None
+    if not checkpoint.non_finite:  # nothing can be measured through weights that are not numbers
+        with clock("identify"):
+            network, probe, identified = capture.identify(
+                networks, probe, probes.preprocessings(probe, networks), device=on, dtype=DTYPES[dtype],
+                batch_size=batch_size, seed=seed, task=task, ignore_index=ignore_index,
+            )  # fmt: skip
     if exact:
         capture.check(network, probe, exact_layers, exact)
     moments = None
     checked: tuple[ExactCurvature, ...] = ()
-    if not checkpoint.non_finite:  # nothing can be measured through weights that are not numbers
+    if not checkpoint.non_finite:
         with clock("measure"):
             moments = capture.measure(
                 network, probe, device=on, dtype=DTYPES[dtype], batch_size=batch_size, seed=seed,
                 task=task, ignore_index=ignore_index, fisher=whose, convention=convention, layers=layers,
-                progress=lambda done, total: progress("measuring samples", done, total),
+                max_memory=max_memory, progress=lambda done, total: progress("measuring samples", done, total),
             )  # fmt: skip
     if exact and moments:
         with clock("exact"):
             checked = capture.cross_check(
                 network, probe, tuple(dict.fromkeys(exact_layers)) or _head(moments), exact, device=on,
-                dtype=DTYPES[dtype], batch_size=batch_size, seed=seed,
+                dtype=DTYPES[dtype], batch_size=moments.batch_size, seed=seed,
                 progress=lambda done, total: progress("cross-checking", done, total),
             )  # fmt: skip
     with clock("analyse"):
@@ -131,7 +160,7 @@ def audit(
         settings=Settings(
             seed=seed,
             samples=probe.record.samples,
-            batch_size=batch_size,
+            batch_size=moments.batch_size if moments else 0,
             dtype=dtype,
             device=on.type,
             fisher=whose.kind,
@@ -142,13 +171,119 @@ def audit(
             ignore_index=ignore_index,
             convention=convention,
             layers=tuple(layers),
+            max_memory=max_memory,
         ),
         environment=environment(on),
         tensors=len(checkpoint.tensors),
         exact=checked,
+        identification=identified,
     )
     run = Run(started.isoformat(timespec="seconds"), clock.seconds)
-    return judge(measured, chosen, run=run, fail_on=fail_on, min_coverage=min_coverage)
+    report = judge(measured, chosen, run=run, fail_on=fail_on, min_coverage=min_coverage, suppress=suppress)
+    report = replace(report, subject=_subject(Path(model)), notices=(*notices, *report.notices))
+    return comparisons.hold(report, baseline) if baseline else report
+
+
+def _subject(model: Path) -> str:
+    """The path below the working folder, as reviews of code name files; ``""`` for what lies elsewhere."""
+    below = model.absolute()
+    return below.relative_to(Path.cwd()).as_posix() if below.exists() and below.is_relative_to(Path.cwd()) else ""
+
+
+def dry_run(
+    model: str | Path,
+    data: str | Path,
+    *,
+    arch: str | None = None,
+    data_root: Path | None = None,
+    split: str | None = None,
+    samples: int | str | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    columns: Mapping[str, str] | None = None,
+    batch_size: int | str = "auto",
+    seed: int = 0,
+    dtype: str = "float32",
+    device: str = "auto",
+    fisher: str | None = None,
+    mc_samples: int | str = 1,
+    task: str = "auto",
+    ignore_index: int = -100,
+    convention: str = "kfac",
+    layers: str | Sequence[str] = (),
+    max_memory: int | None = None,
+    max_download: int | str = hub.MOST,
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> Plan:
+    """What :func:`audit` would measure, in which form, and what time and memory each stage would take.
+
+    Arguments as for :func:`audit`, which ``samples="auto"`` may call on fewer samples than are planned for here. A
+    cross-check (``exact``) is not counted.
+
+    Raises:
+        AuditError: what would stop the audit before it measures.
+
+    Cost: reading the checkpoint and the probe, two forward passes and one backward pass over one batch.
+    """
+    _check_kinds(model, data, arch)
+    whose = capture.fisher_of(fisher, mc_samples, convention)
+    on = choose_device(device, dtype)
+    max_memory = memory_allowance(max_memory, on)
+    _, (network, *_), probe = _open(
+        model, data, arch, max_download, progress, root=data_root, split=split,
+        samples=None if samples == "auto" else samples, seed=seed, mean=mean, std=std, task=task,
+        ignore_index=ignore_index, columns=columns or {},
+    )  # fmt: skip
+    batch_size = capture.first_batch_size(batch_size, on, probe.record.samples)
+    planned, stages = capture.plan_run(
+        network, probe, device=on, dtype=DTYPES[dtype], batch_size=batch_size, task=task, ignore_index=ignore_index,
+        fisher=whose, convention=convention, layers=_several(layers), max_memory=max_memory,
+    )  # fmt: skip
+    return Plan(
+        model=Path(model).name,
+        network=network.record.title,
+        probe=f"{probe.record.dataset}/{probe.record.split}",
+        samples=probe.record.samples,
+        batch_size=batch_size,
+        device=environment(on).device,
+        max_memory=max_memory,
+        layers=planned,
+        stages=stages,
+        calibration=capture.CALIBRATION,
+    )
+
+
+def _open(
+    model: str | Path, data: str | Path, arch: str | None, max_download: int | str,
+    progress: Callable[[str, int, int], None], **choices: Any,
+) -> tuple[Checkpoint, tuple[Network, ...], Probe]:  # fmt: skip
+    """The checkpoint, the networks that it may be, and the probe opened with ``choices``."""
+    checkpoint = checkpoints.open_checkpoint(model, max_download=max_download, progress=progress)
+    networks = architectures.candidates(checkpoint, arch)
+    probe = probes.open_probe(str(data), networks[0], max_download=max_download, progress=progress, **choices)
+    return checkpoint, networks, probe
+
+
+def planned(
+    model: str | Path, data: str | Path, *, arch: str | None = None, data_root: Path | None = None,
+    batch_size: int | str = "auto", dtype: str = "float32", device: str = "auto", fisher: str | None = None,
+    mc_samples: int | str = 1, convention: str = "kfac", layers: Sequence[str] = (), task: str = "auto",
+    ignore_index: int = -100, seed: int = 0, max_memory: int | None = None, max_download: int | str = hub.MOST,
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None, **options: Any,
+) -> tuple[str, dict[str, str]]:  # fmt: skip
+    """What :func:`audit` would measure with the same arguments: the SHA-256 of the weights, and how.
+
+    Cost: opening checkpoint and probe; nothing is measured. Raises: as :func:`audit` does before it measures.
+    """
+    wanted = {"root": data_root, "seed": seed, "task": task, "ignore_index": ignore_index, **options}
+    checkpoint, _, probe = _open(model, data, arch, max_download, progress, **wanted)
+    whose = capture.fisher_of(fisher, mc_samples, convention)
+    asked = Settings(
+        seed, probe.record.samples, 0, dtype, device, whose.kind,
+        whose.draws if whose.kind == "expected" else 0, task, ignore_index=ignore_index, convention=convention,
+        layers=tuple(layers),
+    )  # fmt: skip
+    return checkpoint.record.sha256, comparisons.settings_of(probe.record, asked)
 
 
 def _check_kinds(model: object, data: object, arch: object) -> None:
@@ -182,11 +317,14 @@ def _several(given: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def judge(
-    measured: Measurements, chosen: Sequence[Rule], *, run: Run, fail_on: FailOn = "error", min_coverage: float = 0.0
-) -> Report:
+    measured: Measurements, chosen: Sequence[Rule], *, run: Run, fail_on: FailOn = "error", min_coverage: float = 0.0,
+    suppress: Sequence[Suppression] = (),
+) -> Report:  # fmt: skip
     """Rules, fixes and the gate over measurements, fresh or read back from a file."""
-    checks, found = rules.judge(measured, chosen)
-    findings = tuple(replace(finding, fixes=fixes.propose(finding, measured)) for finding in found)
+    excuses = rules.excuses(suppress, date.fromisoformat(run.started_at[:10]) if suppress else date.min)
+    checks, found = rules.judge(measured, chosen, excuses)
+    told = tuple(replace(finding, fixes=fixes.propose(finding, measured)) for finding in found)
+    findings = tuple(finding for finding in told if finding.suppression is None)
     return Report(
         schema_version=SCHEMA_VERSION,
         run=run,
@@ -196,6 +334,8 @@ def judge(
         rules=tuple(rules.record(rule) for rule in chosen),
         convention=convention_of(measured.settings),
         measurements=measured,
+        suppressed=tuple(finding for finding in told if finding.suppression),
+        notices=excuses.notices(chosen, measured),
     )
 
 

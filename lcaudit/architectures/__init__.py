@@ -52,3 +52,15 @@ def recognise(shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]) 
     from lcaudit.architectures._recognition import recognise as recognise_shapes
 
     return recognise_shapes(shapes, config)
+
+
+def candidates(checkpoint: Checkpoint, arch: str | None = None) -> tuple[Network, ...]:
+    """As :func:`resolve`, but where several networks that compute different functions have exactly these tensors,
+    all of them, so that a probe can decide; their confidence is ``assumed`` until it does.
+
+    Raises:
+        As :func:`resolve`; AmbiguousArchitecture only where the several cannot be built.
+    """
+    from lcaudit.architectures._candidates import candidates_for
+
+    return candidates_for(checkpoint, arch)

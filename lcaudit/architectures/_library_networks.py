@@ -19,6 +19,8 @@ from lcaudit.core.measurements import Evidence, NetworkRecord, Normalisation
 from lcaudit.core.text import count, display_name, one_line
 from lcaudit.core.types import Checkpoint, Network, Shaping
 
+#: Networks that are held against each other on a probe; each is in memory.
+_MOST_COMPARED = 4
 _FACTORY = "pass --arch file.py:factory, where factory() returns the nn.Module that the weights were saved from"
 
 
@@ -224,7 +226,15 @@ def _ambiguous(kinds: Sequence[Sequence[_Fit]]) -> AmbiguousArchitecture:
     return AmbiguousArchitecture(
         f"{len(firsts)} networks that compute different functions have exactly these tensors: {told}{more}",
         f"choose with {' or '.join(f'--arch {one.full_name}' for one in firsts[:3])}, or pass --arch file.py:factory",
+        tuple(one.full_name for one in firsts) if _comparable(kinds) else (),
     )
+
+
+def _comparable(kinds: Sequence[Sequence[_Fit]]) -> bool:
+    """Whether a probe can be run through all of them: few, as published, and built by a library that is here."""
+    fits = [kind[0] for kind in kinds]
+    here = all(_libraries.version(fit.candidate.library) and fit.candidate.exact for fit in fits)
+    return here and len(fits) <= _MOST_COMPARED
 
 
 def _twins(chosen: _Fit, kind: Sequence[_Fit]) -> list[Evidence]:
@@ -317,7 +327,7 @@ def _network(
         pictures = _at_size(pictures, fit.size)
     if pictures and len(pictures.normalisation.mean) not in (1, one.channels):
         pictures = _of_channels(pictures, one.channels)
-    return Network(record, module, {"imagenet": pictures.normalisation} if pictures else {}, pictures)
+    return Network(record, module, {}, pictures)
 
 
 def _size_words(fit: _Fit) -> str:

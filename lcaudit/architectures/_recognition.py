@@ -36,6 +36,8 @@ def recognise(shapes: Shapes, config: Mapping[str, Any]) -> Recognition:
     claimed, doubts = _claim(config, found)
     if claimed:
         return claimed
+    if exact and len({one.function for one in exact}) == 1:
+        return _from_index(exact, doubts)  # one function: no family, and no torch, has to be asked
     matches, reasons = _families(shapes)
     if len(matches) > 1:
         rivals = tuple(Rival(name, match.title) for name, match in matches.items())

@@ -100,6 +100,7 @@ def _choose(
         raise AmbiguousArchitecture(
             f"{len(matches)} networks that compute different functions have exactly these tensors: {candidates}",
             f"choose with {' or '.join(f'--arch {name}' for name in matches)}, or pass --arch file.py:factory",
+            tuple(matches),
         )
     ((name, match),) = matches.items()
     if any(evidence.step == RIVAL for evidence in match.evidence):

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from lcaudit.core.errors import AuditError, UnknownArchitecture
+from lcaudit.core.errors import AuditError, UnknownArchitecture, out_of_memory
 from lcaudit.core.text import display_name
 
 
@@ -18,10 +18,10 @@ def forward(module: torch.nn.Module, inputs: torch.Tensor) -> Any:
     """
     try:
         return module(inputs)
-    except (AuditError, MemoryError, torch.OutOfMemoryError):
+    except AuditError:
         raise
     except Exception as error:
-        if "can't allocate memory" in str(error):  # how torch says it on the CPU
+        if out_of_memory(error):
             raise
         said = display_name(str(error).strip().split("\n")[0], 200)
         if isinstance(error, IndexError) and not inputs.is_floating_point():

@@ -23,6 +23,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from lcaudit.capture.handlers._base import Call, Handler, Shape
 from lcaudit.capture.handlers._vectors import VectorSums
+from lcaudit.capture.stores import Store
 from lcaudit.core.errors import UsageError
 
 
@@ -30,7 +31,7 @@ def channels_only(handler: Handler) -> Handler:
     """The same kind of layer; for a convolution with channels in the place of patches."""
     if not any(issubclass(module, _ConvNd) for module in handler.modules):
         return handler
-    return replace(handler, shape=_shape, accumulator=_accumulator, gradient_rows=_gradient_rows)
+    return replace(handler, shape=_shape, accumulator=_accumulator, gradient_rows=_gradient_rows, operations=None)
 
 
 def _shape(call: Call) -> Shape:
@@ -51,9 +52,9 @@ class _Sums(VectorSums):
         self.add_rows(_pixels(call.inputs, call.options.groups), group)
 
 
-def _accumulator(call: Call, groups: int, device: torch.device) -> _Sums:
+def _accumulator(call: Call, groups: int, device: torch.device, store: Store | None = None) -> _Sums:
     shape = _shape(call)
-    return _Sums(shape.inputs, shape.groups, groups, device)
+    return _Sums(shape.inputs, shape.groups, groups, device, store)
 
 
 def _gradient_rows(call: Call, gradient: torch.Tensor) -> Iterator[torch.Tensor]:

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from lcaudit.capture._survey import Found, Survey
-from lcaudit.capture.handlers._base import Accumulator, Call, Products, Shape
+from lcaudit.capture._survey import Found, Read, Survey
+from lcaudit.capture._target import Held
+from lcaudit.capture.budget import Forms
+from lcaudit.capture.handlers._base import Accumulator, Call, Products
+from lcaudit.capture.stores import RowStore, SketchStore, Store, is_finite, on_cpu
 from lcaudit.core.measurements import LayerRecord
 from lcaudit.core.types import LayerMoments
 
-#: Bytes of group sums that may be held; the widest layers get fewer groups beyond it.
-GROUP_MEMORY = 4 * 2**30
+SPLIT = "it reads the tensor that another layer reads in some passes and its own in others"
 UNEVEN = "its rows do not grow with the batch, so that gradients of single samples cannot be told apart"
 
 
 class LayerSums:
     """One layer's accumulators; ``refused`` says why it is not measured, once that is known."""
 
-    def __init__(self, found: Found, groups: int, samples: int, device: torch.device) -> None:
-        """``found`` by the survey of ``samples`` samples; the sums stand apart for ``groups`` groups."""
-        self.found, self.handler, self.groups, self.device = found, found.handler, groups, device
+    def __init__(
+        self, found: Found, forms: Forms, samples: int, device: torch.device, twin: LayerSums | None = None
+    ) -> None:
+        """``found`` by the survey of ``samples`` samples; ``forms``: in which its moments are kept.
+
+        ``twin``: a layer that reads the same tensor just before, and sums it for both.
+        """
+        self.found, self.handler, self.forms, self.device = found, found.handler, forms, device
+        self.groups = forms.groups
         self.refused = found.refused
         self.per_sample = found.rows // samples
         if not self.refused and (self.per_sample == 0 or found.rows % samples):
@@ -30,11 +39,18 @@ class LayerSums:
         self.rows = 0
         self.gradient_calls = 0
         self.inputs: Accumulator | None = None
-        self.gradient = Products(0, 0, 0, device)
+        self.gradient: Products | Store = Products(0, 0, 0, device)
+        self.twin = twin
+        self.twins = 0
+        self.seen: tuple[Read, torch.Tensor | None] | None = None
         if not self.refused:
             shape = found.shape
-            self.inputs = self.handler.accumulator(found.call, groups, device)
-            self.gradient = Products(groups, shape.groups, shape.outputs, device)
+            if twin:
+                self.inputs = twin.inputs
+                twin.twins += 1
+            else:
+                self.inputs = self.handler.accumulator(found.call, self.groups, device, forms.inputs.store(device))
+            self.gradient = forms.gradient.store(device) or Products(self.groups, shape.groups, shape.outputs, device)
 
     def see_input(self, call: Call, group: int, keep: torch.Tensor | None) -> None:
         """Add the rows of one use, those that ``keep`` (bool [rows]) marks."""
@@ -43,7 +59,19 @@ class LayerSums:
             return
         sides = self.handler.rows(call)
         self.rows += torch.Size(sides).numel()
+        read = Read.of(self.handler, call)
+        if self.twin:
+            self.refused = "" if self.twin.summed(read, keep) else SPLIT
+            return
         self.inputs.add(call, group, keep)
+        self.seen = (read, keep) if self.twins else None
+
+    def summed(self, read: Read, keep: torch.Tensor | None) -> bool:
+        """Whether these rows were added in this pass."""
+        if self.seen is None or not self.seen[0].same(read):
+            return False
+        kept = self.seen[1]
+        return kept is keep or (kept is not None and keep is not None and torch.equal(kept, keep))
 
     def close_pass(self, samples: int) -> None:
         """After a forward pass: every sample must have brought as many rows as in the survey.
@@ -53,7 +81,7 @@ class LayerSums:
         """
         if self.rows != self.per_sample * samples:
             self.refused = self.refused or UNEVEN
-        self.rows = 0
+        self.rows, self.seen = 0, None
 
     def see_gradient(self, call: Call, gradient: torch.Tensor, group: int, keep: torch.Tensor | None) -> None:
         """Add ∂ℓ/∂output of one use, each sample's own loss."""
@@ -68,10 +96,14 @@ class LayerSums:
         rows = torch.cat(list(self.handler.gradient_rows(replace(call, inputs=call.inputs[:1]), classes)), dim=2)
         return bool((rows == wanted.view(shape.groups, shape.outputs, 1)).all())
 
-    def see_closed_form(self, moment: torch.Tensor, group: int) -> None:
-        """At the network's output: Σ g gᵀ over rows without a backward pass, float64 [C, C]."""
+    def see_closed_form(self, held: Held, group: int) -> None:
+        """At the network's output, whose expected Σ_g needs no backward pass."""
         self.gradient_calls += 1
-        side = self.found.shape.outputs
+        if isinstance(self.gradient, (RowStore, SketchStore)):
+            for diagonal, rows in held.structure():
+                self.gradient.add_closed_form(diagonal, rows, group)
+            return
+        moment, side = held.closed_form(), self.found.shape.outputs
         for k, block in enumerate(self.gradient.total[group]):
             here = slice(k * side, (k + 1) * side)
             block += moment[here, here]
@@ -82,11 +114,11 @@ class LayerSums:
             self.refused = "its output does not reach the loss"
         if self.refused or self.inputs is None:
             return None
-        inputs, gradient = self.inputs.finish(), self.gradient.settle().cpu()
+        inputs, gradient = self.inputs.finish(), on_cpu(self.gradient.settle())
         rows = int(inputs.rows.sum())
         if rows == 0:
             self.refused = "all its rows are padding"
-        elif not (inputs.second.sum() + gradient.sum()).isfinite():  # a sum needs no copies of what may be gigabytes
+        elif not (is_finite(inputs.second) and is_finite(gradient)):
             self.refused = "its input or gradient is not finite on this probe"
         if self.refused:
             return None
@@ -105,19 +137,14 @@ class LayerSums:
             through=found.through,
             is_head=is_head,
         )
-        return LayerMoments(record, inputs, gradient, label, samples, found.norm)
+        return LayerMoments(record, inputs, gradient, label, samples, found.norm, form=self.forms.why)
 
 
-def layer_sums(survey: Survey, groups: int, device: torch.device) -> dict[Any, LayerSums]:
+def layer_sums(survey: Survey, forms: Mapping[Any, Forms], device: torch.device) -> dict[Any, LayerSums]:
     """Empty sums for every weight that was found, by its key."""
-    sizes = {key: _group_bytes(one.shape) for key, one in survey.found.items() if not one.refused}
-    chosen = dict.fromkeys(survey.found, groups)
-    for fewer in (4, 2):  # the widest layers first
-        for key in sorted(sizes, key=lambda one: -sizes[one]):
-            if sum(sizes[one] * chosen[one] for one in sizes) > GROUP_MEMORY:
-                chosen[key] = min(chosen[key], fewer)
-    return {key: LayerSums(one, chosen[key], survey.samples, device) for key, one in survey.found.items()}
-
-
-def _group_bytes(shape: Shape) -> int:
-    return 8 * shape.groups * (shape.inputs**2 + shape.outputs**2)
+    sums: dict[Any, LayerSums] = {}
+    for key, one in survey.found.items():  # in order of execution: a twin comes first
+        twin = sums.get(forms[key].shared)
+        shared = twin if twin and not twin.refused else None
+        sums[key] = LayerSums(one, forms[key], survey.samples, device, shared)
+    return sums

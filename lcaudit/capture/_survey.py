@@ -31,6 +31,7 @@ class Found:
         by_module: whether a module of the kind applies it, which another could take the place of.
         blocks: parameters' elements that are measured with it, the bias among them.
         reads, through: see :class:`lcaudit.core.measurements.LayerRecord`; ``unknown`` where uses differ.
+        twin: the first of the layers that read this very tensor one after another; ``None`` for no other.
     """
 
     weight: Weight
@@ -47,6 +48,7 @@ class Found:
     refused: str = ""
     reads: str = ""
     through: str = ""
+    twin: Found | None = None
     blocks: set[Block] = field(default_factory=set)
 
     @property
@@ -111,6 +113,7 @@ class _Look:
         self.aside: dict[int, str] = {}
         self.leaves: set[int] = set()
         self.kept: list[torch.Tensor] = []
+        self.before: tuple[Found, Read] | None = None
         self.depth = 0
         self.unrecorded = self.recomputing = False
 
@@ -129,6 +132,7 @@ class _Look:
             found = self._new(use)
         if not self.recomputing:
             self._add(found, use)
+            self._pair(found, use)
         if torch.is_grad_enabled():
             self._wire(found, use.call.inputs)
             if not output.requires_grad:
@@ -176,6 +180,12 @@ class _Look:
         if bias:
             found.blocks.add(bias)
 
+    def _pair(self, found: Found, use: Use) -> None:
+        """Whether this layer reads what the one before it did, as query, key and value projections do."""
+        before, self.before = self.before, (found, Read.of(found.handler, use.call))
+        if before and before[0] is not found and self.before[1].same(before[1]):
+            found.twin = before[0].twin or before[0]
+
     def _wire(self, found: Found, inputs: torch.Tensor) -> None:
         reads, through = trace(inputs, self.inputs, self.leaves)
         if not found.reads:
@@ -197,3 +207,31 @@ class _Look:
                 name = display_name(self.aside[block[0]])
                 one.refused = one.refused or f"its weight is also used by {name!r}, which is not measured"
             one.reads = one.reads or UNKNOWN
+            if one.twin and (one.uses > 1 or one.twin.uses > 1):
+                one.twin = None
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a layer read; the tensor is held, so that no other takes its place, and may be overwritten later."""
+
+    accumulator: Any
+    options: Any
+    inputs: torch.Tensor
+    version: int
+
+    @classmethod
+    def of(cls, handler: Handler, call: Call) -> Read:
+        """Now."""
+        return cls(handler.accumulator, call.options, call.inputs, call.inputs._version)
+
+    def same(self, other: Read) -> bool:
+        """Whether both have the same rows: of one tensor, unchanged between them, read in one way."""
+        x, y = self.inputs, other.inputs
+        return (
+            self.accumulator is other.accumulator
+            and self.options == other.options
+            and self.version == other.version
+            and x.data_ptr() == y.data_ptr()
+            and (x.shape, x.stride(), x.dtype, x.device) == (y.shape, y.stride(), y.dtype, y.device)
+        )

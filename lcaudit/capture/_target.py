@@ -126,6 +126,10 @@ class Held:
         """The expected Σ_g of the layer that gives the outputs, summed over the batch, float64 [C, C]."""
         return self.objective.closed_form(self.outputs, self.labels, self.mask)
 
+    def structure(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The same in parts, each its diagonal [C] and rows [r, C] whose products are subtracted beside it."""
+        return self.objective.structure(self.outputs, self.labels, self.mask)
+
     def channels(self) -> torch.Tensor:
         """Shaped like the outputs of one sample, [1, …]: the index of its class at every entry."""
         one = self.outputs[:1]

@@ -29,8 +29,12 @@ class Replay:
         self.square[group] += flat.square().sum(2).sum(0, dtype=self.square.dtype)
         self.elements[group] += inputs.numel() / inputs.shape[1]
 
-    def finish(self, name: str, depth: int, samples: int) -> BatchNormReplay:
-        """Root mean square shifts over channels, sampling noise removed, intervals by grouped jackknife."""
+    def squares(self) -> torch.Tensor:
+        """Mean over channels of the squared shifts, less sampling noise; float64 [1 + G, 2], 0 on average if all fits.
+
+        Rows: the whole probe, then without each group of samples. Columns: of the mean, in running σ, and of the
+        logarithm of the variance.
+        """
         first, square, elements = self.first.cpu(), self.square.cpu(), self.elements.cpu()
         running_mean = self.module.running_mean.detach().double().cpu()  # type: ignore[union-attr]
         running_variance = self.module.running_var.detach().double().cpu() + self.module.eps  # type: ignore[union-attr]
@@ -42,20 +46,21 @@ class Replay:
             return torch.stack([(mean - running_mean) / running_variance.sqrt(), (variance / running_variance).log()])
 
         whole = shifts(elements.sum(0), first.sum(0), square.sum(0))
+        groups = len(elements)
         left_out = torch.stack(
             [
                 shifts(elements.sum(0) - elements[g], first.sum(0) - first[g], square.sum(0) - square[g])
-                for g in range(len(elements))
+                for g in range(groups)
             ]
         )
-        groups = len(elements)
         spread = left_out - left_out.mean(0)
         noise = (groups - 1) / groups * spread.square().sum(0)  # [2, c], squared standard error per channel
+        return (torch.cat([whole.unsqueeze(0), left_out]).square() - noise).mean(-1)
 
-        def size(shift: torch.Tensor) -> torch.Tensor:
-            return (shift.square() - noise).mean(-1).clamp_min(0).sqrt()
-
-        centre, replicates = size(whole), size(left_out)
+    def finish(self, name: str, depth: int, samples: int) -> BatchNormReplay:
+        """Root mean square shifts over channels, sampling noise removed, intervals by grouped jackknife."""
+        centre, *rows = self.squares().clamp_min(0).sqrt()
+        replicates, groups = torch.stack(rows), len(rows)
         error = ((groups - 1) / groups * (replicates - replicates.mean(0)).square().sum(0)).sqrt()
         reach = student_t(groups - 1) * error
         mean_shift, variance_shift = (
@@ -71,4 +76,4 @@ class Replay:
             )
             for i, unit in enumerate(("1", "nat"))
         )
-        return BatchNormReplay(name, depth, first.shape[1], mean_shift, variance_shift)
+        return BatchNormReplay(name, depth, self.first.shape[1], mean_shift, variance_shift)

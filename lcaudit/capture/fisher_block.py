@@ -123,7 +123,7 @@ def sample_grams(
     """
     # layers that were not asked for take their share of the memory, so that asking for fewer shifts no number
     found: dict[Any, SampleGram | str] = {
-        key: _refused(one.found, samples) for key, one in layers.items() if one.refused in ("", NOT_ASKED)
+        key: refused(one.found, samples) for key, one in layers.items() if one.refused in ("", NOT_ASKED)
     }
     fitting = {key: Gradients(layers[key].found, samples) for key, why in found.items() if not why}
     if not logits.isfinite().all():
@@ -156,7 +156,8 @@ def sample_grams(
     return found
 
 
-def _refused(found: Found, samples: int) -> str:
+def refused(found: Found, samples: int) -> str:
+    """Why single samples' gradients are not formed at this layer, found by the survey of ``samples``; or ``""``."""
     if found.handler.sample_rows is None:
         return NO_ROWS
     if found.uses != 1 or found.weight.sharers or not found.by_module or found.weight.block is None:

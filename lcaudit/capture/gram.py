@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 
 from lcaudit.capture._survey import Found
-from lcaudit.capture.handlers._base import CHUNK, Call
+from lcaudit.capture.handlers._base import CHUNK, Call, symmetric_product
 
 #: Entries of gradients formed at once while inputs and output gradients are what is kept.
 _SLICE = 32 * 1024 * 1024
@@ -94,4 +94,4 @@ def _gram(rows: torch.Tensor) -> torch.Tensor:
 
 
 def _product(rows: torch.Tensor) -> torch.Tensor:
-    return (rows @ rows.T).cpu().double()
+    return symmetric_product(rows.unsqueeze(0))[0].cpu().double()

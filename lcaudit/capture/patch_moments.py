@@ -30,7 +30,7 @@ MOST_SPECTRUM = 8_388_608
 #: Longest side transformed by matrix products.
 _DENSE_SIDE = 72
 #: Rows of strips, and samples of the cross-spectrum, summed before float64 takes over.
-_ROWS, _SAMPLES = 1024, 256
+_ROWS, _SAMPLES = 4096, 256
 
 
 def _fast_length(length: int) -> int:
@@ -299,15 +299,20 @@ class PatchMoments:
                 blocks[:, :, last_x, last_x] -= columns[:, lag_y].movedim(0, 2)
             if all(self.beyond):
                 blocks[last_y[:, None], last_y[:, None], last_x, last_x] += self.corners
-        moment = blocks.permute(4, 5, 0, 2, 6, 1, 3).reshape(into.shape).to(into)
-        if self.unfolded is not None:
-            moment -= self.unfolded.to(into)
         # sums of squares hold no difference: an entry that never sees anything but zeros stays exactly zero
-        energies = self._energies().view(self.groups, -1)
-        seen = (energies > 0).to(into)
-        moment *= seen[:, :, None] * seen[:, None, :]
-        moment.diagonal(dim1=1, dim2=2).copy_(energies)
-        into += moment
+        energies = self._energies().view(self.groups, self.channels, *self.kernel)
+        own = blocks.diagonal(dim1=0, dim2=1).diagonal(dim1=0, dim2=1).diagonal(dim1=1, dim2=2)  # [K, ty, tx, c]
+        own.copy_(energies.movedim(1, 3))
+        moment, seen = blocks.permute(4, 5, 0, 2, 6, 1, 3), energies > 0
+        sides = moment.shape
+        if self.unfolded is not None or self.device.type != "cpu" or not bool(seen.all()):  # rarely, on the CPU
+            moment = moment.reshape(into.shape)
+            if self.unfolded is not None:
+                moment -= self.unfolded
+                moment.diagonal(dim1=1, dim2=2).copy_(energies.flatten(1))
+            live = seen.flatten(1).to(moment)
+            moment *= live[:, :, None] * live[:, None, :]
+        into.view(sides).add_(moment.view(sides).to(into.device))
         squares = self.squared.flatten(1).sum(1).to(into)
         self._start()
         return squares

@@ -17,6 +17,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lcaudit.capture._as_found import as_found
+from lcaudit.capture._back_off import backing_off
 from lcaudit.capture._batches import batches, edges
 from lcaudit.capture._choose import choose
 from lcaudit.capture._forward import forward
@@ -29,11 +30,13 @@ from lcaudit.capture._target import Held, Target
 from lcaudit.capture._watch import Use, Watch
 from lcaudit.capture._weights import Block, Weights
 from lcaudit.capture.batch_norm import Replay
+from lcaudit.capture.budget import Forms, plan_forms
 from lcaudit.capture.coverage import not_audited
 from lcaudit.capture.fisher_block import sample_grams
 from lcaudit.capture.handlers._base import Call, Handler
 from lcaudit.capture.tasks import AUTO, CLOSED_FORM, Fisher
 from lcaudit.core.errors import UnknownArchitecture
+from lcaudit.core.memory import UNKNOWN
 from lcaudit.core.types import LayerMoments, Moments, Network, Probe, SampleGram
 
 #: Groups of samples kept apart for intervals; ten is where the grouped jackknife's coverage settles.
@@ -48,13 +51,14 @@ def measure(
     *,
     device: torch.device,
     dtype: torch.dtype,
-    batch_size: int,
+    batch_size: int | str,
     seed: int,
     task: str = AUTO,
     ignore_index: int = -100,
     fisher: Fisher = EXPECTED,
     convention: str = "kfac",
     layers: Sequence[str] = (),
+    max_memory: int = UNKNOWN,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Moments:
     """Run the probe through the network once and return every layer's moments.
@@ -62,31 +66,48 @@ def measure(
     The module is handed back exactly as it came: weights, buffers, gradients, device, type, modes, flags.
 
     Args:
-        batch_size: samples per pass; never changes a number beyond rounding, but under ``huang2020``.
+        batch_size: samples per pass; never changes a number beyond rounding, but under ``huang2020``. ``auto``
+            begins with what suits the device and halves it whenever memory runs out.
         seed: of the label draws. progress: called with (samples done, samples in all).
         task, ignore_index: see :func:`lcaudit.capture.tasks.settle`. fisher: whose labels Σ_g averages over.
         convention: ``kfac``, or ``huang2020`` (see :mod:`lcaudit.capture._huang2020`).
         layers: only these (see :func:`lcaudit.capture._choose.choose`); none for all. Never shifts a number.
+        max_memory: bytes for the moments of all layers: see :mod:`lcaudit.capture.budget`.
 
     Raises:
         UnknownArchitecture: the network does not return one tensor, samples first.
         UsageError: no task, or several, fit outputs and labels; a Fisher that this probe does not allow.
         ProbeUnavailable: labels that the task cannot take.
+        EnvironmentFailure: memory ran out.
+        LimitExceeded: the moments do not fit into ``max_memory`` in any form.
 
     Cost: about two plain forward and backward passes, and a backward pass more for each further draw;
-        memory of one pass plus 10 · Σ d_in² · 8 bytes, whatever the number of samples, and at most 512 MiB of
-        single samples' gradients.
+        memory of one pass, plus the moments', at most ``max_memory``, usually 10 · Σ d_in² · 8 bytes whatever the
+        number of samples, and at most 512 MiB of single samples' gradients.
     """
-    target = Target(probe, task, network.record.classes, ignore_index, fisher, seed)
+
+    def run(size: int) -> Moments:
+        target = Target(probe, task, network.record.classes, ignore_index, fisher, seed)
+        found = _measure(network, probe, target, device, dtype, size, seed, convention, layers, max_memory, progress)
+        return replace(found, batch_size=size)
+
+    return backing_off(run, batch_size, device, len(probe.keys))
+
+
+def _measure(
+    network: Network, probe: Probe, target: Target, device: torch.device, dtype: torch.dtype, batch_size: int,
+    seed: int, convention: str, layers: Sequence[str], max_memory: int, progress: Callable[[int, int], None],
+) -> Moments:  # fmt: skip
     with as_found(network.module, device, dtype) as module, ExitStack() as stack:
         planned = plan(probe, batch_size)
         theirs = convention == "huang2020"
-        assert not theirs or fisher.kind == "empirical", "their labels are the given ones"
+        assert not theirs or target.fisher.kind == "empirical", "their labels are the given ones"
         if theirs:
             stack.enter_context(batch_statistics(module, planned))
         run = _Run(
-            module, probe, target, device, dtype, planned, channels_only if theirs else lambda kind: kind, layers
-        )
+            module, probe, target, device, dtype, planned, channels_only if theirs else lambda kind: kind, layers,
+            max_memory,
+        )  # fmt: skip
         with run.hooks():
             for group, start, stop in run.batches:
                 mask = None if probe.mask is None else probe.mask(start, stop)
@@ -116,6 +137,7 @@ class _Run:
         batches: list[tuple[int, int, int]],
         adapt: Callable[[Handler], Handler],
         layers: Sequence[str],
+        max_memory: int,
     ) -> None:
         self.module, self.probe, self.target, self.device, self.dtype = module, probe, target, device, dtype
         self.samples = len(probe.keys)
@@ -129,7 +151,7 @@ class _Run:
         self.survey = survey(module, self.weights, self.inputs(0, few), adapt)
         self.unrecorded = self.survey.unrecorded
         choose(self.survey.found.values(), layers)
-        self.layers = layer_sums(self.survey, self.groups, self.sums_on)
+        self.layers = self._sums(max_memory)
         self.late: set[int] = set()
         self.watch = Watch(self.weights, self._see, adapt=adapt)
         self.replays: dict[str, tuple[int, Replay]] = {}
@@ -142,6 +164,19 @@ class _Run:
         #: the layer that gives the outputs; the same where its Σ_g is taken in closed form
         self.head: LayerSums | None = None
         self.closed: LayerSums | None = None
+
+    def _sums(self, max_memory: int) -> dict[Any, LayerSums]:
+        """What the layers' moments are summed in."""
+        return layer_sums(self.survey, self._forms(max_memory), self.sums_on)
+
+    def _forms(self, max_memory: int) -> dict[Any, Forms]:
+        """How each layer's moments are kept."""
+        fisher = self.target.fisher
+        passes = 1 if fisher.kind == "empirical" else None if fisher.draws == "exact" else int(fisher.draws)
+        return plan_forms(
+            self.survey.found, self.survey.samples, max_memory, samples=self.samples, groups=self.groups,
+            passes=passes, dtype=self.dtype,
+        )  # fmt: skip
 
     def inputs(self, start: int, stop: int) -> torch.Tensor:
         """Samples as the network takes them; token indices stay whole numbers."""
@@ -214,7 +249,23 @@ class _Run:
         inputs = self.inputs(start, stop)
         self.group, self.depth, self.last, self.head, self.closed = group, 0, None, None, None
         with self.watch:
-            outputs = forward(self.module, inputs)
+            outputs = self.outputs(inputs)
+        for layer in self.layers.values():
+            layer.close_pass(len(inputs))
+        held = self.target.batch(outputs.detach(), start, stop, self.mask)
+        self._see_head(outputs, held)
+        if outputs.requires_grad:
+            self._backward(outputs, held)
+        # hooks hold this run, and it would hold their graph: a cycle that no garbage collector sees
+        self.last, self.graph = None, Graph(self.unrecorded)
+
+    def outputs(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Of the network.
+
+        Raises:
+            UnknownArchitecture: it does not return one tensor, samples first.
+        """
+        outputs = forward(self.module, inputs)
         if not isinstance(outputs, torch.Tensor) or outputs.shape[:1] != inputs.shape[:1]:
             seen = (
                 f"a tensor {list(outputs.shape)}"
@@ -225,14 +276,7 @@ class _Run:
                 f"the network returned {seen}, expected one tensor of outputs, [batch, …]",
                 "wrap the network in the factory of --arch file.py:factory, so that forward returns that tensor alone",
             )
-        for layer in self.layers.values():
-            layer.close_pass(len(inputs))
-        held = self.target.batch(outputs.detach(), start, stop, self.mask)
-        self._see_head(outputs, held)
-        if outputs.requires_grad:
-            self._backward(outputs, held)
-        # hooks hold this run, and it would hold their graph: a cycle that no garbage collector sees
-        self.last, self.graph = None, Graph(self.unrecorded)
+        return outputs
 
     def _see_head(self, outputs: torch.Tensor, held: Held) -> None:
         """The layer that gives the outputs, and its Σ_g in closed form where its channels are the classes."""
@@ -241,7 +285,7 @@ class _Run:
         self.head, call, _ = self.last
         if self.target.fisher.kind == "expected" and self.head.gives(call, held.channels()):
             self.closed = self.head
-            self.head.see_closed_form(held.closed_form(), self.group * self.head.groups // self.groups)
+            self.head.see_closed_form(held, self.group * self.head.groups // self.groups)
 
     def _backward(self, outputs: torch.Tensor, held: Held) -> None:
         """Gradients of every layer's output, once for each pass; parameters are frozen and get none."""

@@ -18,9 +18,11 @@ from lcaudit.checkpoints._files import HEAD, label_of, open_whole, read_head
 from lcaudit.checkpoints._folder import find_checkpoint
 from lcaudit.checkpoints._foreign import name_stranger
 from lcaudit.checkpoints._header import Header, Stored, read_safetensors_header
+from lcaudit.checkpoints._hub import fetch_checkpoint
 from lcaudit.checkpoints._keys import named_tensors
-from lcaudit.core import plugins
+from lcaudit.core import hub, plugins
 from lcaudit.core.errors import MalformedInput
+from lcaudit.core.hub_address import HubRecord
 from lcaudit.core.measurements import CheckpointRecord, FileRecord
 from lcaudit.core.text import count, one_line
 from lcaudit.core.types import Checkpoint
@@ -31,12 +33,19 @@ if TYPE_CHECKING:  # headers are read without torch
 __all__ = ["Header", "open_checkpoint", "read_header"]
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
+def open_checkpoint(
+    given: str | Path,
+    *,
+    max_download: int | str = hub.MOST,
+    progress: hub.Progress = lambda stage, done, total: None,
+) -> Checkpoint:
     """Open a safetensors file, an index of several, a file of ``torch.save``, or a folder with one of them.
 
     Args:
-        path: file or folder. A link that the user names is followed; one found in a folder must stay
-            in it (or lead into the Hub cache's own ``blobs``).
+        given: file or folder. A link that the user names is followed; one found in a folder must stay
+            in it (or lead into the Hub cache's own ``blobs``). Or, where nothing here has that name, a repository of
+            the Hub: ``ns/name[@revision]``, ``hf:ns/name``, or the address of its page.
+        max_download: bytes, or a size such as ``10GB``, that may be downloaded for it.
 
     Returns:
         Tensors sorted by key (code points), whatever the order in the file: dense, contiguous, on the
@@ -46,11 +55,25 @@ def open_checkpoint(path: Path) -> Checkpoint:
     Raises:
         UsageError: there is no such file. UnsafeCheckpoint: loading it would run code.
         MalformedInput: damaged, or no checkpoint. LimitExceeded: beyond a cap. EnvironmentFailure: it cannot be read.
+        HubUnavailable, HubUnreachable: the Hub does not give it.
     """
+    fetched = fetch_checkpoint(given, hub.size(max_download), progress)
+    if fetched is not None:
+        contents, container = _read(fetched.file, fetched.folder)
+        opened = _checkpoint(fetched.name, container, contents, fetched.record)
+        return replace(opened, config=read_config(fetched.file))
+    path = Path(given)
     folder = path if _is_folder(path) else None
     file = path
     if folder is not None:
         file = find_checkpoint(folder, lambda head: _container_of(head) is not None)
+    contents, container = _read(file, folder)
+    name = path.name if path.name not in ("", "..") else path.resolve().name
+    return replace(_checkpoint(name, container, contents), config=read_config(file))
+
+
+def _read(file: Path, folder: Path | None) -> tuple[Contents, str]:
+    """(what one file holds, name of its container). ``folder``: what it was found in."""
     head = read_head(file, folder)
     container = _container_of(head)
     if container is None:
@@ -58,8 +81,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     opened = open_whole(file, folder)
     if not container.sniff(opened.data[:HEAD]):
         raise MalformedInput(f"{opened.label}: changed while it was read", "wait until it is written, then try again")
-    contents = container.read(opened)
-    return replace(_checkpoint(path, container.name, contents), config=read_config(file))
+    return container.read(opened), container.name
 
 
 def read_header(path: Path) -> Header:
@@ -95,12 +117,11 @@ def _container_of(head: bytes) -> Container | None:
     return next((container for container in containers if container.sniff(head)), None)
 
 
-def _checkpoint(path: Path, container: str, contents: Contents) -> Checkpoint:
+def _checkpoint(name: str, container: str, contents: Contents, source: HubRecord | None = None) -> Checkpoint:
     from lcaudit.checkpoints._accuracy import recorded_accuracy
     from lcaudit.checkpoints._nesting import find_state_dict
     from lcaudit.checkpoints._tensors import non_finite, plain_tensors
 
-    name = path.name if path.name not in ("", "..") else path.resolve().name
     label = label_of(Path(name))
     state, places, steps = find_state_dict(label, contents.tree)
     tensors, renamed = named_tensors(label, _with_aliases(state, contents.texts, steps))
@@ -112,6 +133,7 @@ def _checkpoint(path: Path, container: str, contents: Contents) -> Checkpoint:
         files=contents.files,
         unwrapped=(*steps, *renamed),
         recorded=recorded_accuracy([*places, contents.texts]),
+        hub=source,
     )
     return Checkpoint(record, plain, non_finite(plain))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from lcaudit.core.text import display_name
 HEAD = 4096
 #: A file is held in memory once as bytes and once as tensors, and the network comes on top.
 SHARE_OF_MEMORY = 0.4
+
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 # Absent on Windows, where none of the things they guard against exists.
 _FLAGS = (
@@ -143,11 +146,16 @@ def _open(path: Path, folder: Path | None) -> int:
 
 
 def _belongs(target: Path, folder: Path) -> bool:
-    """Inside ``folder``, or where the Hub's cache keeps what ``snapshots/<revision>/`` links to."""
+    """Inside ``folder``, or where the Hub's cache keeps what ``snapshots/<commit>/`` links to: the repository's own
+    ``blobs``, or those that all repositories share, by the beginning of their hash."""
     root = folder.resolve()
     if target.is_relative_to(root):
         return True
-    return root.parent.name == "snapshots" and target.parent == root.parent.parent / "blobs"
+    repository = next((parent.parent for parent in (root, *root.parents) if parent.name == "snapshots"), None)
+    if repository is None:
+        return False
+    shared = repository.parent / "blobs" / target.name[:2] / target.name
+    return target.parent == repository / "blobs" or (target == shared and bool(_HASH.fullmatch(target.name)))
 
 
 def _refuse_too_large(label: str, size: int) -> None:

@@ -13,7 +13,7 @@ from lcaudit.checkpoints._files import open_whole, read_head, read_start
 from lcaudit.checkpoints._folder import find_checkpoint
 from lcaudit.checkpoints._keys import unwrap
 from lcaudit.checkpoints._safetensors import header_length, parse_header, sniff
-from lcaudit.checkpoints.safetensors_sharded import check_keys, read_weight_map, sniff_index
+from lcaudit.checkpoints.safetensors_sharded import check_keys, sniff_index, weight_map
 
 #: First bytes of what torch.save writes, zip and legacy.
 _TORCH = (b"PK\x03\x04", b"\x80\x02\x8a\x0a")
@@ -86,12 +86,12 @@ def _single(file: Path, folder: Path | None) -> tuple[dict[str, Stored], int]:
 
 def _sharded(file: Path, folder: Path | None) -> tuple[dict[str, Stored], int]:
     opened = open_whole(file, folder)
-    weight_map = read_weight_map(opened)
+    places = weight_map(opened)
     tensors: dict[str, Stored] = {}
     size = opened.record.size
-    for name in sorted(set(weight_map.values())):
+    for name in sorted(set(places.values())):
         held, bytes_of = _single(file.parent / name, file.parent)
-        check_keys(name, {key for key, shard in weight_map.items() if shard == name}, set(held))
+        check_keys(name, {key for key, shard in places.items() if shard == name}, set(held))
         tensors |= held
         size += bytes_of
     return tensors, size

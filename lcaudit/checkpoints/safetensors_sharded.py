@@ -29,19 +29,19 @@ def sniff_index(head: bytes) -> bool:
 
 
 def _read(opened: OpenedFile) -> Contents:
-    weight_map = read_weight_map(opened)
+    places = weight_map(opened)
     folder = opened.path.parent
     tensors: dict[str, torch.Tensor] = {}
     texts: dict[str, str] = {}
     files = [opened.record]
-    for name in sorted(set(weight_map.values())):
+    for name in sorted(set(places.values())):
         shard = open_whole(folder / name, folder)
         if not sniff(shard.data[:64]):
             raise MalformedInput(
                 f"{opened.label}: shard {shard.label} is not safetensors", "convert the shards to safetensors first"
             )
         held, shard_texts = read(shard)
-        promised = {key for key, file in weight_map.items() if file == name}
+        promised = {key for key, file in places.items() if file == name}
         check_keys(shard.label, promised, set(held))
         tensors.update(held)
         texts = shard_texts | texts
@@ -49,11 +49,11 @@ def _read(opened: OpenedFile) -> Contents:
     return Contents(dict(sorted(tensors.items())), tuple(files), texts)
 
 
-def read_weight_map(opened: OpenedFile) -> dict[str, str]:
-    """File by tensor, every file a plain name.
+def weight_map(opened: OpenedFile) -> dict[str, str]:
+    """Name of the shard by key of the tensor; every name is a plain file name.
 
     Raises:
-        MalformedInput: no index. UnsafeCheckpoint: a file elsewhere. LimitExceeded: too many of them.
+        MalformedInput, LimitExceeded, UnsafeCheckpoint: what is wrong with the index.
     """
     if len(opened.data) > MOST_INDEX:
         raise LimitExceeded(f"{opened.label}: an index of more than {MOST_INDEX:,} bytes", "check the file")
@@ -61,21 +61,21 @@ def read_weight_map(opened: OpenedFile) -> dict[str, str]:
         index = parse_json(opened.data)
     except MalformedInput as error:
         raise MalformedInput(f"{opened.label}: {display_name(error.message)}", "download the index again") from None
-    weight_map = index.get("weight_map") if isinstance(index, dict) else None
-    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+    places = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
         raise MalformedInput(
             f"{opened.label}: weight_map must map tensor names to file names", "download the index again"
         )
-    for name in weight_map.values():
+    for name in places.values():
         if not _BASE_NAME.fullmatch(name):
             raise UnsafeCheckpoint(
                 f"{opened.label}: the index names a shard outside the model folder: {display_name(name, 80)!r}",
                 "shards must be plain file names beside the index",
             )
-    shards = len(set(weight_map.values()))
+    shards = len(set(places.values()))
     if shards > MOST_SHARDS:
         raise LimitExceeded(f"{opened.label}: {shards:,} shards, at most {MOST_SHARDS:,} are read", "use fewer shards")
-    return weight_map
+    return places
 
 
 def check_keys(label: str, promised: set[str], held: set[str]) -> None:

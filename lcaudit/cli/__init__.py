@@ -20,7 +20,7 @@ import lcaudit
 from lcaudit.cli._help import write_exit_codes
 from lcaudit.cli._streams import readable_streams, silence
 from lcaudit.core import plugins
-from lcaudit.core.errors import AuditError, UsageError
+from lcaudit.core.errors import AuditError, UsageError, out_of_memory
 from lcaudit.core.gate import EXIT_INTERRUPTED, EXIT_NO_VERDICT, EXIT_TERMINATED
 from lcaudit.core.text import display_name
 
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _say("error[environment]", f"{named}{error.strerror or error}", EXIT_NO_VERDICT, _DEBUG_HINT)
         except Exception as error:
             _debug()
-            if _out_of_memory(error):
+            if out_of_memory(error):
                 return _say("error[environment]", "out of memory", EXIT_NO_VERDICT, "try a smaller --batch-size")
             said = f"{type(error).__name__}: {error}"
             return _say("error[internal]", said, EXIT_NO_VERDICT, f"please report it; {_DEBUG_HINT}")
@@ -135,15 +135,6 @@ def _usage_hint(error: click.ClickException, arguments: list[str]) -> str:
     if isinstance(error, click.MissingParameter) and isinstance(error.param, click.Option) and error.param.help:
         return f"{error.param.help.rstrip('.')}; {see} tells more"
     return f"see {see}"
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Python's and NumPy's MemoryError; torch raises types and texts of its own."""
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
-    )
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import click
 
 EXIT_CODES = (
     ("0", "the gate passed"),
-    ("1", "findings at or above --fail-on"),
+    ("1", "findings at or above --fail-on, or a figure that has become worse"),
     ("2", "no verdict: wrong usage, a file that cannot be audited, a failure of lcaudit"),
     ("3", "incomplete: something was not measured, or nothing could be decided"),
     ("130, 143", "interrupted, terminated"),
@@ -17,17 +17,51 @@ EXIT_CODES = (
 
 
 class Option(click.Option):
-    """An option that belongs under a heading."""
+    """An option that belongs under a heading, and says whether it is a setting and who may set it.
 
-    def __init__(self, *declarations: Any, heading: str = "Options", **attributes: Any) -> None:
+    Args:
+        setting: whether it can also be given in a configuration file and in the environment.
+        discovered: whether a configuration file that was found, and not named by the user, may set it; or a
+            function of the value that says why not, ``""`` for a value that is fine. Whatever writes files,
+            runs code or loosens a limit is for the user alone.
+        beside_file: a value that names something beside the configuration file means that; paths always do.
+    """
+
+    def __init__(
+        self,
+        *declarations: Any,
+        heading: str = "Options",
+        setting: bool = True,
+        discovered: bool | Callable[[Any], str] = False,
+        beside_file: bool = False,
+        **attributes: Any,
+    ) -> None:
         super().__init__(*declarations, **attributes)
-        self.heading = heading
+        self.heading, self.setting, self.discovered = heading, setting, discovered
+        self.beside_file = beside_file
+
+    @property
+    def key(self) -> str:
+        """Its name in a configuration file: the long one, without dashes in front."""
+        return max(self.opts, key=len).lstrip("-")
+
+    @property
+    def is_path(self) -> bool:
+        """Whether its value is, or may be, a path."""
+        return self.beside_file or isinstance(self.type, click.Path)
 
     def get_help_extra(self, ctx: click.Context) -> Any:
         """Default and ``required``; the range of a number is said when it is left."""
         extra = super().get_help_extra(ctx)
         extra.pop("range", None)
         return extra
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """The option's name, and the variable where the value came from the environment."""
+        hint = super().get_error_hint(ctx)
+        if ctx and self.name and ctx.get_parameter_source(self.name) is click.core.ParameterSource.ENVIRONMENT:
+            hint += f" (environment: {self.envvar})"
+        return hint
 
 
 def option(heading: str, *declarations: str, **attributes: Any) -> Callable[[Any], Any]:
@@ -65,6 +99,15 @@ class Command(click.Command):
         """The exit codes."""
         if self.verdict:
             write_exit_codes(formatter)
+
+
+class Group(Command, click.Group):
+    """Commands under one name, listed after examples and options."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Examples, options, then the commands."""
+        super().format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
 
 
 def write_exit_codes(formatter: click.HelpFormatter) -> None:

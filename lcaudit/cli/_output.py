@@ -34,6 +34,7 @@ def output_options(command: F) -> F:
         [
             option(
                 "Output", "--format", "form", type=click.Choice(formats()), default="text", show_default=True,
+                discovered=True,
                 help="What to print on standard output.",
             ),
             option(
@@ -42,10 +43,17 @@ def output_options(command: F) -> F:
             ),
             option(
                 "Output", "--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
+                discovered=True,
                 help="Colour in the text report. auto obeys NO_COLOR, then FORCE_COLOR, then asks the terminal.",
             ),
-            option("Output", "-q", "--quiet", count=True, help="Findings and verdict only; -qq prints nothing."),
-            option("Output", "-v", "--verbose", count=True, help="Every layer, and how the network was recognised."),
+            option(
+                "Output", "-q", "--quiet", count=True, setting=False,
+                help="Findings and verdict only; -qq prints nothing.",
+            ),
+            option(
+                "Output", "-v", "--verbose", count=True, setting=False,
+                help="Every layer, and how the network was recognised.",
+            ),
         ]
     ):  # fmt: skip
         command = decorate(command)
@@ -66,7 +74,7 @@ def parse_exports(exports: Sequence[str]) -> list[tuple[str, Path]]:
             wrong = f"there is no format {display_name(form, 40)}" if unknown else "expected FORMAT=PATH"
             raise UsageError(
                 f"--export {display_name(given)}: {wrong}",
-                f"formats: {', '.join(formats())}; for example --export {formats()[0]}=report.{formats()[0]}",
+                f"formats: {', '.join(formats())}; for example --export html=report.html",
             )
         if path == "-":
             raise UsageError(f"--export {form}=-: expected a path", f"--format {form} prints on standard output")
@@ -103,7 +111,7 @@ def deliver(report: Report, form: str, files: list[tuple[str, Path]], *, color: 
     write_together([(path, reports.render(report, written)) for written, path in files])
     if quiet > 1:
         return
-    people = form == "text"
+    people = reports.writer(form).people
     colored = people and use_color(color)
     width = {"width": shutil.get_terminal_size().columns} if is_terminal(sys.stdout) else {}
     show(

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from lcaudit.cli._streams import is_terminal, note, silence
+from lcaudit.core.text import display_name
 
 #: Seconds between plain lines.
 _EVERY = 15.0
@@ -38,8 +39,13 @@ class Progress:
             self.loading = True
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Report that ``done`` of ``total`` steps of ``stage`` are finished."""
+        """Report that ``done`` of ``total`` steps of ``stage`` are finished; with a ``total`` of 0 it is a sentence."""
         if self.quiet:
+            return
+        if not total:
+            self.close()
+            note(display_name(stage, 500))
+            self.stage = ""
             return
         now = self.clock()
         if stage != self.stage:

@@ -8,9 +8,13 @@ from typing import Any
 
 import click
 
-from lcaudit.cli._help import Command, option
+from lcaudit.cli._baseline import read_baseline, refreshing
+from lcaudit.cli._help import option
 from lcaudit.cli._output import check_outputs, deliver, output_options, parse_exports
 from lcaudit.cli._progress import Progress
+from lcaudit.cli._settings import Configured, of_context, settings_options
+from lcaudit.cli._streams import show
+from lcaudit.core import hub, memory
 from lcaudit.core.text import display_name
 
 
@@ -40,8 +44,35 @@ def _share(ctx: click.Context, parameter: click.Parameter, value: float) -> floa
     return value
 
 
+class _Memory(click.ParamType[int]):
+    """An amount of memory."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Bytes."""
+        return value if isinstance(value, int) else memory.parse(value)
+
+
 def _codes(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(code.strip() for given in value for code in given.split(",") if code.strip())
+
+
+def _no_code(value: str) -> str:
+    """Why a file that was found may not choose this network."""
+    return "arch names a file whose code would run" if ":" in value or value.endswith(".py") else ""
+
+
+def _columns(ctx: click.Context, parameter: click.Parameter, value: str | None) -> dict[str, str]:
+    pairs = [part.partition("=") for part in (value or "").split(",") if part.strip()]
+    found = {use.strip(): name.strip() for use, _, name in pairs}
+    if len(found) != len(pairs) or not found.keys() <= {"image", "label"} or not all(found.values()):
+        raise click.BadParameter(f"{display_name(value)!r}: expected image=COLUMN, label=COLUMN, or both with a comma")
+    return found
+
+
+def _size(ctx: click.Context, parameter: click.Parameter, value: str) -> int:
+    return hub.size(value)
 
 
 class _NumberOr(click.ParamType[int | str]):
@@ -65,35 +96,48 @@ class _NumberOr(click.ParamType[int | str]):
 
 @click.command(
     name="check",
-    cls=Command,
+    cls=Configured,
     short_help="Audit a checkpoint on a probe set.",
     examples=(
         "check model.safetensors --data cifar10",
         "check resnet20.th --data test.npz --samples 1000 --fail-on warning",
+        "check NAMESPACE/NAME@main --data hf:NAMESPACE/DATA:test --max-download 2GB",
         "check weights.pt --data images/ --arch network.py:make --mean 0.5 --std 0.25",
     ),
     verdict=True,
 )
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model")
 @option(
     "Probe",
     "--data",
+    discovered=True,
+    beside_file=True,
+    envvar="LCAUDIT_PROBE",  # LCAUDIT_DATA is the folder of named data sets
     required=True,
     metavar="NAME|PATH",
-    help="What to run through the network: cifar10, digits, or the path of an .npz, .npy or .safetensors file "
-    "or of a folder of images. Labels are optional.",
+    help="What to run through the network: cifar10, digits; the path of an .npz, .npy, .safetensors or .parquet file "
+    "or of a folder of images; or a data set of the Hub, hf:NAMESPACE/NAME[:SPLIT]. Labels are optional.",
 )
 @option(
     "Probe",
     "--data-root",
+    discovered=True,
     metavar="FOLDER",
     type=click.Path(path_type=Path),
     help="Where to look for a named data set first.",
 )
-@option("Probe", "--split", metavar="NAME", help="Which split of a named data set.  [default: test]")
+@option("Probe", "--split", discovered=True, metavar="NAME", help="Which split of a named data set.  [default: test]")
+@option(
+    "Probe",
+    "--columns",
+    metavar="image=A,label=B",
+    callback=_columns,
+    help="Which columns of a Parquet table are the images and the labels.  [default: found by type]",
+)
 @option(
     "Probe",
     "--samples",
+    discovered=True,
     metavar="N|auto",
     type=_NumberOr(2, "auto"),
     help="How many samples to use, or `auto`: as many as it takes to decide every verdict.  [default: all, at most "
@@ -102,11 +146,19 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Probe",
     "--mean",
+    discovered=True,
     callback=_numbers,
     metavar="R,G,B",
     help="Mean of each channel, on the scale 0 to 1; needs --std.  [default: the network's or the data set's own]",
 )
-@option("Probe", "--std", callback=_numbers, metavar="R,G,B", help="Standard deviation of each channel; needs --mean.")
+@option(
+    "Probe",
+    "--std",
+    discovered=True,
+    callback=_numbers,
+    metavar="R,G,B",
+    help="Standard deviation of each channel; needs --mean.",
+)
 @option(
     "Probe",
     "--input-size",
@@ -123,24 +175,37 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Network",
     "--arch",
+    discovered=_no_code,
     metavar="ARCH",
     help="FILE.py:FACTORY builds the network with your own function (this runs that file's code); timm:NAME and "
     "torchvision:NAME with these libraries; a family's name considers that family alone.  [default: recognised from "
     "config.json beside the weights, and from names and shapes]",
 )
 @option(
+    "Hub",
+    "--max-download",
+    metavar="SIZE",
+    default=hub.MOST,
+    show_default=True,
+    callback=_size,
+    help="Refuse to download more than this for the model, or for the data: 500MB, 20GB. Token, cache and offline mode "
+    "are the Hub's own: HF_TOKEN, HF_HOME, HF_HUB_OFFLINE.",
+)
+@option(
     "Measurement",
     "--batch-size",
-    metavar="N",
-    type=click.IntRange(min=1),
-    default=50,
+    discovered=True,
+    metavar="N|auto",
+    type=_NumberOr(1, "auto"),
+    default="auto",
     show_default=True,
     help="Samples per pass; smaller needs less memory and changes nothing but rounding (except with --convention "
-    "huang2020, whose batch statistics it sets).",
+    "huang2020, whose batch statistics it sets). auto: 50, on a GPU 512, halved whenever memory runs out.",
 )
 @option(
     "Measurement",
     "--seed",
+    discovered=True,
     metavar="N",
     type=click.IntRange(0, 2**63 - 1),
     default=0,
@@ -150,6 +215,7 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Measurement",
     "--dtype",
+    discovered=True,
     type=click.Choice(["float32", "float64"]),
     default="float32",
     show_default=True,
@@ -158,6 +224,7 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Measurement",
     "--device",
+    discovered=True,
     type=click.Choice(["auto", "cpu", "cuda", "mps"]),
     default="auto",
     show_default=True,
@@ -166,6 +233,7 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Curvature",
     "--task",
+    discovered=True,
     type=click.Choice(["auto", "classification", "binary", "regression"]),
     default="auto",
     show_default=True,
@@ -175,6 +243,7 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Curvature",
     "--fisher",
+    discovered=True,
     type=click.Choice(["expected", "empirical"]),
     help="Whose labels the gradients' second moment averages over: the network's own predictions, which gives the "
     "Fisher information, or the given labels, which does not.  [default: expected]",
@@ -182,6 +251,7 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Curvature",
     "--mc-samples",
+    discovered=True,
     type=_NumberOr(1, "exact"),
     metavar="N|exact",
     default=1,
@@ -192,6 +262,7 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Curvature",
     "--ignore-index",
+    discovered=True,
     type=int,
     metavar="N",
     default=-100,
@@ -201,6 +272,7 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Curvature",
     "--convention",
+    discovered=True,
     type=click.Choice(["kfac", "huang2020"]),
     default="kfac",
     show_default=True,
@@ -209,7 +281,16 @@ class _NumberOr(click.ParamType[int | str]):
 )
 @option(
     "Measurement",
+    "--max-memory",
+    metavar="SIZE",
+    type=_Memory(),
+    help="Memory for the layers' moments, e.g. 8GB. Layers that would take more are measured in a form that takes less "
+    "and say so.  [default: at most half of what is free]",
+)
+@option(
+    "Measurement",
     "--layers",
+    discovered=True,
     multiple=True,
     callback=_codes,
     metavar="NAMES",
@@ -218,6 +299,7 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Curvature",
     "--exact",
+    discovered=True,
     type=click.Choice(["hessian", "ggn"]),
     help="Cross-check λmax of single layers by Lanczos iteration on the loss's Hessian (given labels) or the "
     "Gauss–Newton matrix (the expected Fisher): up to 60 steps of about two passes over the probe each.",
@@ -226,6 +308,7 @@ class _NumberOr(click.ParamType[int | str]):
     "Curvature",
     "--exact-layer",
     "exact_layers",
+    discovered=True,
     multiple=True,
     metavar="NAME",
     help="A layer for --exact; may be repeated.  [default: the head]",
@@ -233,15 +316,25 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Verdict",
     "--select",
+    discovered=True,
     multiple=True,
     callback=_codes,
     metavar="CODES",
     help="Only these rules, by code (LC301), beginning of a code (LC3) or name; `lcaudit rules` lists them.",
 )
-@option("Verdict", "--ignore", multiple=True, callback=_codes, metavar="CODES", help="Not these rules.")
+@option(
+    "Verdict",
+    "--ignore",
+    discovered=True,
+    multiple=True,
+    callback=_codes,
+    metavar="CODES",
+    help="Not these rules.",
+)
 @option(
     "Verdict",
     "--fail-on",
+    discovered=lambda value: "fail-on is never, which switches the gate off" if value == "never" else "",
     type=click.Choice(["error", "warning", "info", "never"]),
     default="error",
     show_default=True,
@@ -250,12 +343,21 @@ class _NumberOr(click.ParamType[int | str]):
 @option(
     "Verdict",
     "--min-coverage",
+    discovered=True,
     type=click.FloatRange(0, 1),
     callback=_share,
     default=0,
     show_default=True,
     metavar="SHARE",
     help="Exit with 3 where a smaller share of the parameters could be audited, 0 to 1.",
+)
+@option(
+    "Verdict",
+    "--baseline",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Hold every layer against this file, which `lcaudit baseline create` wrote: the exit code is 1 where a figure "
+    "is worse, beyond noise and a margin of 10 %.",
 )
 @option(
     "Output",
@@ -267,32 +369,54 @@ class _NumberOr(click.ParamType[int | str]):
     show_default=True,
     help="Folder for report.html and report.json.",
 )
-@option("Output", "--no-output", is_flag=True, help="Write no report folder.")
+@option("Output", "--no-output", discovered=True, is_flag=True, help="Write no report folder.")
+@option(
+    "Output",
+    "--dry-run",
+    is_flag=True,
+    setting=False,
+    help="Say what would be measured, in which form, in what time and memory; measure nothing, write nothing.",
+)
 @output_options
+@settings_options
+@click.pass_context
 def COMMAND(
-    model: Path, data: str, output: Path, no_output: bool, form: str, exports: tuple[str, ...], color: str,
-    quiet: int, verbose: int, **options: Any,
+    ctx: click.Context, model: str, data: str, output: Path, no_output: bool, dry_run: bool, form: str,
+    exports: tuple[str, ...], color: str, quiet: int, verbose: int, show_settings: bool, **options: Any,
 ) -> int:  # fmt: skip
-    """Audit the checkpoint MODEL (a file or a folder) on a probe set."""
+    """Audit the checkpoint MODEL on a probe set: a file, a folder, or a repository of the Hugging Face Hub,
+    NAMESPACE/NAME[@REVISION]. A path that exists always wins."""
+    settings = of_context(ctx)
+    if show_settings:
+        show(settings.table(ctx))
+        return 0
+    options |= {"suppress": settings.suppressions, "notices": settings.notices(ctx)}
     files = parse_exports(exports)
+    if dry_run:
+        from lcaudit.cli._dry_run import dry_run as rehearse
+
+        return rehearse(model, data, form, quiet, options)
     if not no_output:
         files = [("html", output / "report.html"), ("json", output / "report.json"), *files]
     return run(model, data, files, form, color, quiet, verbose, options)
 
 
 def run(
-    model: Path, data: str, files: list[tuple[str, Path]], form: str, color: str, quiet: int, verbose: int,
+    model: str | Path, data: str, files: list[tuple[str, Path]], form: str, color: str, quiet: int, verbose: int,
     options: dict[str, Any],
 ) -> int:  # fmt: skip
     """Audit, deliver, return the exit code."""
     factory = str(options.get("arch") or "").rpartition(":")[0]
-    check_outputs(files, [model, Path(data), *([Path(factory)] if factory else [])])
+    check_outputs(files, [Path(model), Path(data), *([Path(factory)] if factory else [])])
+    file = options.pop("baseline", None)
+    baseline = read_baseline(file) if file else None
     progress = Progress(quiet=bool(quiet))
     progress.start()
     try:
-        from lcaudit.audit import audit  # imports torch: seconds
+        with refreshing(file):
+            from lcaudit.audit import audit  # imports torch: seconds
 
-        report = audit(model, data, progress=progress, **options)
+            report = audit(model, data, progress=progress, baseline=baseline, **options)
     finally:
         progress.close()
     deliver(report, form, files, color=color, quiet=quiet, verbose=verbose)

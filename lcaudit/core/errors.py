@@ -7,6 +7,9 @@
     ├── LimitExceeded         within the format, beyond a cap       kind "limit"
     ├── UnknownArchitecture   no network fits the tensors           kind "unknown-architecture"
     ├── AmbiguousArchitecture more than one network fits            kind "ambiguous-architecture"
+    ├── HubUnavailable        the Hub will not give it              kind "hub"
+    │   └── RevisionMissing   there is no such branch, tag or commit
+    ├── HubUnreachable        the Hub cannot give it now            kind "network"
     ├── ProbeUnavailable      no data, or data that cannot be used  kind "probe"
     └── EnvironmentFailure    disk, memory, a missing package       kind "environment"
 
@@ -57,9 +60,33 @@ class UnknownArchitecture(AuditError):
 
 
 class AmbiguousArchitecture(AuditError):
-    """Several networks that compute different functions have exactly these tensors."""
+    """Several networks that compute different functions have exactly these tensors.
+
+    Attributes:
+        candidates: what ``--arch`` would choose between; empty where nothing can be built.
+    """
 
     kind = "ambiguous-architecture"
+
+    def __init__(self, message: str, hint: str = "", candidates: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint)
+        self.candidates = candidates
+
+
+class HubUnavailable(AuditError):
+    """The Hub does not have it, or not for this user: trying again does not help."""
+
+    kind = "hub"
+
+
+class RevisionMissing(HubUnavailable):
+    """The repository has no such branch, tag or commit."""
+
+
+class HubUnreachable(AuditError):
+    """No connection, too many requests, a fault of the server: trying again may help."""
+
+    kind = "network"
 
 
 class ProbeUnavailable(AuditError):
@@ -72,3 +99,12 @@ class EnvironmentFailure(AuditError):
     """Disk, memory, a device or an optional package is missing."""
 
     kind = "environment"
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Python's and NumPy's MemoryError; torch raises types and texts of its own."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )

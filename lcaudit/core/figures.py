@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from lcaudit.core.measurements import FactorSpectrum
 from lcaudit.core.quantity import VERDICT_LEVEL, Quantity
 from lcaudit.core.text import display_name
 
@@ -68,6 +69,12 @@ def grouped(value: int) -> str:
     return f"{value:,}".replace(",", " ") if abs(value) >= 10_000 else str(value)
 
 
+def rank(spectrum: FactorSpectrum) -> str:
+    """``12/64``; where the rank is only bounded, ``12–40/64``."""
+    most = "" if spectrum.rank_at_most is None else f"–{spectrum.rank_at_most}"
+    return f"{spectrum.rank}{most}/{spectrum.dimension}"
+
+
 def percent(share: float, places: int = 1) -> str:
     """A share of 1 as ``8.3 %``."""
     return f"{100 * share:.{places}f} %" if math.isfinite(100 * share) else _word(100 * share)
@@ -82,6 +89,8 @@ def figure(quantity: Quantity) -> Figure:
     if ends is None or not math.isfinite(value):
         exact = quantity.method == "exact"
         text = plain(float(f"{value:.3g}") if share else value) if exact else number(value)
+        if quantity.bounds_only and quantity.high == math.inf:
+            text, note = f"≥ {text}", "no upper bound"
         return Figure(with_unit(text, quantity.unit), note=note)
     value_text, low, high = _together(value, *ends)
     return Figure(with_unit(value_text, quantity.unit), low, high, note)

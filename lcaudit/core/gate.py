@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
+from lcaudit.core.comparison import Change, Comparison
 from lcaudit.core.measurements import Measurements
 from lcaudit.core.outcomes import SEVERITIES, Check, Finding, Gate
-from lcaudit.core.text import count
+from lcaudit.core.text import count, one_line
 
 FailOn = Literal["error", "warning", "info", "never"]
 STATUSES = ("fail", "pass", "undecided", "skip", "crash")
@@ -44,6 +46,7 @@ def gate(
             f"nothing could be decided: {count(counts['undecided'], 'check')} undecided, none passed or failed; use "
             "more samples, or select more rules"
         )
+    qualified = _qualifications(measured)
     verdict: Verdict = "fail" if blocking else "incomplete" if reasons else "pass"
     if blocking:
         reasons.insert(0, f"{count(len(blocking), 'finding')} at or above --fail-on {fail_on}")
@@ -53,9 +56,47 @@ def gate(
         coverage=measured.coverage,
         verdict=verdict,
         exit_code=EXIT_CODES[verdict],
-        reasons=tuple(reasons),
+        reasons=(*reasons, *qualified),
         counts={name: counts[name] for name in STATUSES},
     )
+
+
+def _qualifications(measured: Measurements) -> list[str]:
+    """What a verdict rests on that was assumed and that the probe did not confirm: no verdict is free of it."""
+    found = measured.identification
+    if found is None or not found.open or found.decision not in ("ambiguous", "not tested"):
+        return []
+    taken = {
+        "network": measured.network.title,
+        "preprocessing": f"normalisation {measured.probe.normalisation.source}",
+    }
+    said = "; ".join(taken.get(part, part) for part in found.open)
+    why = "the probe does not tell it from others" if found.decision == "ambiguous" else "it could not be tested"
+    return [f"rests on an assumption, {why}: {said}"]
+
+
+def with_baseline(before: Gate, found: Comparison) -> Gate:
+    """The gate once a baseline has had its say: a worse figure fails it; a layer of the baseline that was not measured,
+    or no figure that could be compared, makes it incomplete."""
+    worse, gone = found.having("worse"), {change.layer for change in found.having("gone")}
+    failed = f"{count(len(worse), 'figure')} worse than the baseline: {one_line(_places(worse), 3)}"
+    open_ = []
+    if gone and not found.asked:
+        open_.append(
+            f"{count(len(gone), 'layer')} of the baseline not measured: {one_line(sorted(gone), 3)}; if the network "
+            "has changed, `lcaudit baseline prune` drops what it no longer has"
+        )
+    if not found.comparisons:
+        open_.append("no figure could be compared with the baseline")
+    verdict: Verdict = "fail" if worse or before.verdict == "fail" else "incomplete" if open_ else before.verdict
+    reasons = [*([failed] if worse else []), *before.reasons, *open_]
+    return replace(before, verdict=verdict, exit_code=EXIT_CODES[verdict], reasons=tuple(reasons))
+
+
+def _places(changes: Sequence[Change]) -> list[str]:
+    """Layers, the one that changed most leading."""
+    ranked = sorted(changes, key=lambda change: -change.ratio.value if change.ratio else 0.0)
+    return list(dict.fromkeys(change.layer for change in ranked))
 
 
 def _rank(severity: str) -> int:

@@ -8,6 +8,7 @@ import numpy
 import torch
 
 import lcaudit
+from lcaudit.core import memory
 from lcaudit.core.errors import EnvironmentFailure, UsageError
 from lcaudit.core.measurements import Environment
 
@@ -29,6 +30,13 @@ def choose_device(name: str, dtype: str) -> torch.device:
     if name == "mps" and dtype == "float64":
         raise UsageError("--device mps has no float64", "use --dtype float32 or --device cpu")
     return torch.device(name)
+
+
+def memory_allowance(asked: int | None, device: torch.device) -> int:
+    """Bytes that the moments may take: what was asked for, or a share of what is free where they are kept."""
+    if asked is not None:
+        return asked
+    return memory.allowance(torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory.free())
 
 
 def environment(device: torch.device) -> Environment:

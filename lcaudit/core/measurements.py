@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lcaudit.core import trust
+from lcaudit.core.hub_address import HubRecord
+from lcaudit.core.identification import Identification
 from lcaudit.core.quantity import Quantity
 
 #: The percentiles at which condition numbers are reported, as keys of ``FactorSpectrum.condition_number``.
@@ -40,11 +42,11 @@ class CheckpointRecord:
     """The file as a file: nothing here depends on the numbers inside.
 
     Attributes:
-        name: base name of the file or folder.
+        name: base name of the file or folder, or name of the repository.
         container: ``safetensors``, ``safetensors-sharded``, ``torch-zip`` or ``torch-legacy``.
         sha256: of the one file, or of the sorted lines ``sha256  name`` of several.
         unwrapped: nestings and prefixes that were undone, in order, in words.
-        recorded: accuracy that the checkpoint records, if any.
+        recorded: accuracy that the checkpoint records, if any. hub: the repository it came from, if any.
     """
 
     name: str
@@ -53,6 +55,7 @@ class CheckpointRecord:
     files: tuple[FileRecord, ...]
     unwrapped: tuple[str, ...] = ()
     recorded: RecordedAccuracy | None = None
+    hub: HubRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +84,8 @@ class NetworkRecord:
             factory the user named.
         title: in words, e.g. ``ResNet-20 (CIFAR, option A shortcuts, width 16)``.
         variant: what was read off the shapes (depth, widths, classes, …).
-        confidence: ``declared`` by the user, ``identified`` by keys and shapes, or ``assumed`` where
-            something that keys and shapes cannot show was taken by convention (see ``assumptions``).
+        confidence: ``declared`` by the user, ``identified`` by keys and shapes, ``chosen by probe`` among several
+            (see :class:`Identification`), or ``assumed`` by convention (see ``assumptions``).
         assumptions: what leaves no trace in the file and was assumed, in words.
         parameters: learned numbers in all (buffers excluded).
         input_shape: shape of one input, without the batch.
@@ -93,7 +96,7 @@ class NetworkRecord:
     family: str
     title: str
     variant: Mapping[str, str | int | bool]
-    confidence: Literal["declared", "identified", "assumed"]
+    confidence: Literal["declared", "identified", "chosen by probe", "assumed"]
     evidence: tuple[Evidence, ...]
     assumptions: tuple[str, ...]
     parameters: int
@@ -109,14 +112,15 @@ class ProbeRecord:
     Attributes:
         dataset: name of the data set, e.g. ``cifar10``, or the file's base name.
         split: ``test``, ``train``, … or ``unknown``.
-        source: base name of the file or folder that was read.
+        source: base name of the file or folder that was read, or name of the repository.
         sha256: of the content (pixels and labels in order), independent of the container.
         available, samples: how many there are, how many were used.
         indices: the chosen ones in order of use, e.g. ``"0-9,12"``; ``seed`` chose them.
         labelled: whether labels were given.
         classes: names or numbers of the classes, empty if unknown.
         shape: of one sample as fed to the network.
-        preprocessing: what was done to each sample, in order, in words.
+        preprocessing: what was done to each sample, in order, in words. hub: the repository it came from, if any.
+        confidence: of the normalisation, likewise; ``""`` where there is none to choose.
     """
 
     dataset: str
@@ -132,6 +136,8 @@ class ProbeRecord:
     shape: tuple[int, ...]
     normalisation: Normalisation
     preprocessing: tuple[str, ...] = ()
+    hub: HubRecord | None = None
+    confidence: Literal["declared", "identified", "chosen by probe", "assumed", ""] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +164,7 @@ class FactorSpectrum:
     Attributes:
         dimension: side of the matrix (all groups together for a grouped convolution).
         zero: rows that are exactly zero (dead features): structural, never counted in a κ.
-        rank: eigenvalues above ``floor``.
-        floor: numerical floor, as a share of the largest eigenvalue.
+        rank: eigenvalues above ``floor``, a share of the largest; at least so many where ``rank_at_most`` is given.
         largest: λmax. trace: sum of the eigenvalues.
         condition_number: κ_p for p in ``PERCENTILES``: λmax / λ_⌈p·rank⌉, eigenvalues descending.
         effective_rank: trace / λmax. entropy_rank: exp of the spectrum's entropy.
@@ -176,6 +181,7 @@ class FactorSpectrum:
     effective_rank: Quantity
     entropy_rank: Quantity
     curve: tuple[tuple[int, float], ...]
+    rank_at_most: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +251,9 @@ class LayerSpectra:
             single samples. kronecker_ratio: the product's λmax / that.
         least_samples: samples that give 4 rows per dimension, and 100: with fewer nothing is judged.
         block_reason: why these two are ``None``; ``""`` also where they were never asked for.
+        form: how its moments were kept where that is not the usual way, and why.
+        replicates: by ``id`` of a metric (:mod:`lcaudit.core.metrics`), the figure's logarithm without each group of
+            samples in turn: what a paired comparison needs. Empty where there were too few samples.
     """
 
     layer: LayerRecord
@@ -263,6 +272,8 @@ class LayerSpectra:
     kronecker_ratio: Quantity | None = None
     block_reason: str = ""
     least_samples: int = 0
+    form: str = ""
+    replicates: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def product_holds(self) -> bool | None:
@@ -341,6 +352,7 @@ class Settings:
         convention: ``kfac``, or ``huang2020`` for that paper's authors' own.
         layers: patterns of the layers asked for; none for all.
         looks: with ``--samples auto``, the numbers of samples that were tried, the last one being ``samples``.
+        max_memory: bytes that the moments of all layers could take; 0 where that is not known.
     """
 
     seed: int
@@ -357,6 +369,7 @@ class Settings:
     convention: str = "kfac"
     layers: tuple[str, ...] = ()
     looks: tuple[int, ...] = ()
+    max_memory: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,6 +402,7 @@ class Measurements:
     tensors: int = 0
     notes: tuple[str, ...] = field(default=())
     exact: tuple[ExactCurvature, ...] = ()
+    identification: Identification | None = None
 
     @property
     def coverage(self) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lcaudit.core.comparison import Comparison
 from lcaudit.core.measurements import Measurements
 from lcaudit.core.quantity import Quantity
 
@@ -124,6 +125,24 @@ class Fix:
 
 
 @dataclass(frozen=True, slots=True)
+class Suppression:
+    """A wish that findings of some rules on some layers do not count.
+
+    Attributes:
+        rule: code, prefix of a code or name of the rules. layer: pattern (``*``, ``?`` and ``[…]`` as in file
+            names) of the layers, ``""`` for all and for what speaks of the whole model.
+        reason: why, in the words of whoever wrote it. until: last day on which it holds, ``YYYY-MM-DD``, or ``""``.
+        source: where it was written.
+    """
+
+    rule: str
+    layer: str = ""
+    reason: str = ""
+    until: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One thing to know, with everything needed to act on it.
 
@@ -133,6 +152,7 @@ class Finding:
         metric: what the figure is, e.g. ``dead input entries, layer with the largest share``.
         measured: the figure judged; for several layers, the worst one.
         layers: the layers it speaks of, in order of execution; empty for the whole model.
+        suppression: the wish by which it does not count; ``None`` where it counts.
     """
 
     id: str
@@ -147,6 +167,7 @@ class Finding:
     limit: Limit
     evidence: tuple[str, ...] = ()
     fixes: tuple[Fix, ...] = ()
+    suppression: Suppression | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +239,7 @@ class Gate:
 
     Attributes:
         verdict: ``pass`` (exit 0), ``fail`` (1) or ``incomplete`` (3).
-        reasons: why, one sentence each; empty for a plain pass.
+        reasons: why, and what was assumed and not confirmed, one sentence each; empty for a plain pass.
         counts: checks by status.
     """
 
@@ -240,12 +261,26 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Anchor:
+    """A line of a text file under version control that stands for a layer, counted from 1."""
+
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The one result: every format is a rendering of it.
 
     Attributes:
         findings: ranked, worst first. checks: every rule × layer, passes included.
         convention: the definitions behind the numbers, one sentence each.
+        subject: path of the checkpoint below the working folder, with ``/``; its name where it lies elsewhere.
+        suppressed: findings that do not count, each with its suppression. notices: what to know about the
+            settings, one sentence each.
+        anchors: layer → where formats for code reviews point to; ``""`` for the whole model. A layer without
+            one is found at the first line of the checkpoint.
+        baseline: the network against a baseline, where one was given.
     """
 
     schema_version: str
@@ -256,3 +291,8 @@ class Report:
     rules: tuple[RuleRecord, ...]
     convention: tuple[str, ...]
     measurements: Measurements
+    subject: str = ""
+    suppressed: tuple[Finding, ...] = ()
+    notices: tuple[str, ...] = ()
+    anchors: Mapping[str, Anchor] = field(default_factory=dict)
+    baseline: Comparison | None = None

@@ -25,8 +25,8 @@ class Quantity:
         value: best estimate; where ``method`` removes a known bias, after removing it. May be non-finite.
         unit: unit; ``"1"`` for a pure number, ``"share"`` for a part of 1 (shown in percent), ``"×"`` for a ratio.
         low, high: ends of the interval, or ``None`` where no interval was computed.
-        level: coverage that the interval aims at. scale: on which its length grows with the level; ``share``
-            for Wilson's interval.
+        level: coverage that the interval aims at; 1 for sure bounds on this probe's own figure.
+        scale: on which its length grows with the level; ``share`` for Wilson's interval.
         degrees: degrees of freedom behind its length (Student's t), 0 for a normal interval.
         method: how estimate and interval were made, in a few words; ``"exact"`` for a fact.
         n: independent samples behind it (0 for a fact about the weights).
@@ -51,6 +51,11 @@ class Quantity:
     def raw(self) -> float:
         """The definition evaluated on this probe."""
         return self.value if self.plug_in is None else self.plug_in
+
+    @property
+    def bounds_only(self) -> bool:
+        """Whether the ends are sure bounds on the figure of this very probe, and no confidence interval."""
+        return self.level >= 1 and self.low is not None
 
     def at(self, level: float) -> tuple[float, float] | None:
         """Ends of the interval with another coverage, each end moved from ``value`` in proportion.

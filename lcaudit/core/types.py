@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from lcaudit.core.measurements import (
     BatchNormReplay,
@@ -130,6 +130,8 @@ class Probe:
             float64 values; ``None`` where there are none.
         keys: int64 [samples], the index of each sample in its data set: seeds its label draw.
         mask: positions in order of use → bool [b, T], true where a token is real; ``None`` if nothing is padded.
+        pixels: positions in order of use → float32 [b, c, h, w] in [0, 1], before they are normalised; ``None``
+            where samples are no such images.
     """
 
     record: ProbeRecord
@@ -137,6 +139,102 @@ class Probe:
     labels: np.ndarray | None
     keys: np.ndarray
     mask: Callable[[int, int], torch.Tensor] | None = None
+    pixels: Callable[[int, int], torch.Tensor] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """One reading of what training did to images before the network saw them.
+
+    Attributes:
+        normalisation: of values in [0, 1]; a standard deviation of 1/255 leaves pixels at 0 to 255.
+        reversed_channels: whether the last channel came first (BGR). transposed: rows and columns exchanged.
+    """
+
+    normalisation: Normalisation
+    reversed_channels: bool = False
+    transposed: bool = False
+
+    def apply(self, pixels: torch.Tensor) -> torch.Tensor:
+        """[b, c, h, w] in [0, 1] → what the network reads."""
+        if self.reversed_channels:
+            pixels = pixels.flip(1)
+        if self.transposed:
+            pixels = pixels.transpose(2, 3).contiguous()
+        mean, std = (pixels.new_tensor(one).reshape(-1, 1, 1) for one in self._moments)
+        return (pixels - mean) / std
+
+    @property
+    def _moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        return self.normalisation.mean, self.normalisation.std
+
+    @property
+    def title(self) -> str:
+        """In words."""
+        mean, std = self._moments
+        if set(mean) == {0.0} and len(set(std)) == 1:
+            words = "values 0 to 1" if std[0] == 1 else f"values 0 to {1 / std[0]:g}"
+        else:
+            words = f"mean {_several(mean)}, std {_several(std)}"
+        swapped = ", last channel first" if self.reversed_channels else ""
+        return f"{words}{swapped}{', rows and columns exchanged' if self.transposed else ''}"
+
+
+def _several(values: tuple[float, ...]) -> str:
+    shown = [f"{value:.4g}" for value in values]
+    return shown[0] if len(set(shown)) == 1 else f"({', '.join(shown)})"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRows:
+    """Rows themselves in the place of their products: less to keep where they are fewer than their entries.
+
+    With K blocks, r rows of d entries and G sample groups:
+
+    Attributes:
+        rows: [K, r, d], in the precision of the passes. group: int64 [r], of each row's sample.
+        squares: float64 [G, K, d], diagonal of the second moment's sums.
+        subtracted: the second moment is ``squares`` on its diagonal and beside it *minus* Σ rowsᵀ rows: the
+            closed form of a softmax, whose rows are probabilities.
+    """
+
+    rows: torch.Tensor
+    group: torch.Tensor
+    squares: torch.Tensor
+    subtracted: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the tensors."""
+        return self.rows.nbytes + self.group.nbytes + self.squares.nbytes
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """A second moment's products with a few random vectors, and its diagonal: all that is kept of a very wide one.
+
+    Attributes:
+        test: float64 [d, l + t]; the first ``span`` = l are orthonormal, the rest independent standard Gaussian.
+        image: float64 [K, d, l + t], Σ x xᵀ · test over all samples.
+        squares: float64 [G, K, d], diagonal of Σ x xᵀ. rows: how many x; 0 where they bound no rank.
+        above: float64 [K, d], a diagonal matrix that is nowhere below Σ x xᵀ; zero where none is known.
+    """
+
+    test: torch.Tensor
+    image: torch.Tensor
+    squares: torch.Tensor
+    above: torch.Tensor
+    span: int
+    rows: int
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the tensors."""
+        return self.test.nbytes + self.image.nbytes + self.squares.nbytes + self.above.nbytes
+
+
+#: Sums Σ x xᵀ [G, K, d, d] apart for each group of samples, or what stands for them.
+SecondMoments: TypeAlias = "torch.Tensor | KeptRows | Sketch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +245,7 @@ class InputMoments:
     T taps (positions of the kernel; 1 for a linear layer):
 
     Attributes:
-        second: float64 [G, K, d, d], Σ x xᵀ over rows.
+        second: float64 [G, K, d, d], Σ x xᵀ over rows; for a wide layer what stands for it.
         cross: float64 [G, K, d, T], Σ x_i s_t, where s_t is 1 where tap t lies inside the input and 0
             where it lies in zero padding; for a linear layer Σ x.
         overlap: float64 [T, T], E[s_t s_u] over positions (the same for every sample).
@@ -156,7 +254,7 @@ class InputMoments:
         rows: int64 [G] rows summed; elements: int64 [G] elements per channel summed.
     """
 
-    second: torch.Tensor
+    second: SecondMoments
     cross: torch.Tensor
     overlap: torch.Tensor
     tap: torch.Tensor
@@ -185,15 +283,17 @@ class SampleGram:
 @dataclass(frozen=True, slots=True)
 class LayerMoments:
     """Everything measured at one layer. ``gradient``: float64 [G, K, o, o], Σ g gᵀ over rows, each
-    sample's own loss; ``samples``: int64 [G]; ``block``: of the layer's own Fisher, or why it is not known."""
+    sample's own loss, or what stands for it; ``samples``: int64 [G]; ``block``: of the layer's own Fisher, or
+    why it is not known; ``form``: in words, what was kept in the place of sums, and why."""
 
     layer: LayerRecord
     inputs: InputMoments
-    gradient: torch.Tensor
+    gradient: SecondMoments
     gradient_label: str
     samples: torch.Tensor
     weight_norm: float
     block: SampleGram | str = ""
+    form: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,11 +307,11 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """The result of one measuring run."""
+    """The result of one measuring run. ``batch_size``: samples per pass that fitted into memory."""
 
     layers: tuple[LayerMoments, ...]
     batch_norms: tuple[BatchNormReplay, ...]
     fit: ProbeFit
     task: Settled
     not_audited: tuple[NotAudited, ...]
-    notes: tuple[str, ...] = ()
+    batch_size: int = 0

@@ -43,4 +43,4 @@ def propose(finding: Finding, measurements: Measurements) -> Fix | None:
     )
 
 
-FIX = Remedy("match-preprocessing", ("LC901", "LC401"), propose)
+FIX = Remedy("match-preprocessing", ("LC901", "LC401", "LC402"), propose)

@@ -6,12 +6,15 @@ the registry. Everything after reading is shared: choosing, arranging, scaling, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from lcaudit.core import hub
 from lcaudit.core.errors import ProbeUnavailable
 from lcaudit.core.measurements import Normalisation, ProbeRecord
 from lcaudit.core.text import display_name, one_line
@@ -20,15 +23,15 @@ from lcaudit.probes._labels import check_labels
 from lcaudit.probes._layout import Layout, fit, fit_plain
 from lcaudit.probes._reads import embeddings, takes_rows
 from lcaudit.probes._resolve import datasets, find, recognise
-from lcaudit.probes._scale import normalisation, only_one, scaling
+from lcaudit.probes._scale import Scaling, normalisation, only_one, scaling
 from lcaudit.probes._select import DEFAULT_SAMPLES, choose, ranges
 from lcaudit.probes._shaping import chosen as chosen_shape
 from lcaudit.probes._tokens import are_tokens, mask_words, token_layout, token_normalisation, without_padding
 
 if TYPE_CHECKING:  # the shipped digits are of use without torch
-    from lcaudit.core.types import Network, Probe
+    from lcaudit.core.types import Network, Preprocessing, Probe
 
-__all__ = ["DEFAULT_SAMPLES", "datasets", "open_probe"]
+__all__ = ["DEFAULT_SAMPLES", "datasets", "open_probe", "preprocessings"]
 
 
 def open_probe(
@@ -45,11 +48,14 @@ def open_probe(
     ignore_index: int = -100,
     input_size: tuple[int, ...] = (),
     interpolation: str = "",
+    columns: Mapping[str, str] = MappingProxyType({}),
+    max_download: int | str = hub.MOST,
+    progress: hub.Progress = lambda stage, done, total: None,
 ) -> Probe:
     """Open the data, choose samples and prepare them for ``network``.
 
     Args:
-        data: name of a data set, or path of a file or of a folder of images.
+        data: name of a data set, path of a file or of a folder of images, or address of a data set on the Hub.
         network: its input shape, number of classes and known normalisations are used.
         root: folder in which named data sets are looked for first.
         split: ``test``, ``train``, …; ``None`` takes ``test`` of a named data set, and what the name of a
@@ -60,6 +66,8 @@ def open_probe(
         task: what the labels are for, as far as the user says. ignore_index: label that does not count.
         input_size: (height, width) that pictures are brought to, ``()`` for the network's own; interpolation:
             how, ``""`` for the network's own.
+        columns: of a table, by use, ``image`` or ``label``; found by type where not given.
+        max_download: bytes, or a size such as ``10GB``, that may be downloaded.
 
     Returns:
         A probe whose ``batch`` converts only the samples asked for.
@@ -68,15 +76,18 @@ def open_probe(
         ProbeUnavailable: no such data, or data that does not fit the network.
         UsageError: arguments that contradict each other.
         MalformedInput, LimitExceeded, UnsafeCheckpoint: the file is damaged, too large, or wants code to run.
-        EnvironmentFailure: a file cannot be read, or Pillow is missing.
+        EnvironmentFailure: a file cannot be read, or Pillow or pyarrow is missing.
+        HubUnavailable, HubUnreachable: the Hub does not give it.
     """
-    found, dataset, path, notes = find(data, root, split)
+    found, dataset, path, notes = find(data, root, split, columns, hub.size(max_download), progress)
     (wanted, shaping), vocabularies = chosen_shape(network, input_size, interpolation), embeddings(network.module)
     tokens = are_tokens(found, vocabularies, wanted)
     classes = network.record.classes  # 0 for a network of the user's that does not say
     if found.labels is not None:
-        if classes and path is not None and path.is_dir() and not dataset:
-            _check_folders(found, classes)
+        if classes and found.classes and not dataset:
+            _check_classes(
+                found, classes, "class folders" if found.hub is None and path and path.is_dir() else "classes"
+            )
         found = replace(found, labels=without_padding(found.labels, found.mask, ignore_index))
         each = found.shape if tokens or found.mask is not None else ()
         check_labels(found.labels, classes, found.source, task, ignore_index, each)
@@ -125,6 +136,7 @@ def open_probe(
         )
     padding = (mask_words(mask),) if mask is not None else ()
     identity = set(chosen.mean) == {0.0} and set(chosen.std) == {1.0}
+    sure = "" if tokens else _confidence(mean is not None, scale, chosen, dataset, network)
     done = "not normalised" if identity else "normalised: (x − mean) / std for each channel"
     record = ProbeRecord(
         dataset=dataset or found.source,
@@ -140,10 +152,35 @@ def open_probe(
         shape=layout.shape,
         normalisation=chosen,
         preprocessing=(*notes, *found.notes, *order, *pixels.notes, *layout.words, scale.words, done, *padding),
+        hub=found.hub,
+        confidence=sure,
     )
     if mask is not None and mask.all():
         mask = None
-    return _probe(record, pixels, found, layout, None if tokens else scale.divisor, mask)
+    return _probe(record, pixels, found, layout, None if tokens else scale, mask)
+
+
+def preprocessings(probe: Probe, networks: Sequence[Network]) -> tuple[Preprocessing, ...]:
+    """What else than the probe's own preprocessing training could have done, the own one first.
+
+    Empty where samples are no images whose values lie in [0, 1] once scaled.
+    """
+    from lcaudit.probes._rivals import preprocessings as rivals
+
+    dataset = datasets().get(probe.record.dataset)
+    known = [one for network in networks for one in network.normalisation.values()]
+    return rivals(probe, [*known, *([dataset.normalisation] if dataset else [])])
+
+
+def _confidence(
+    declared: bool, scale: Scaling, chosen: Normalisation, dataset: str, network: Network
+) -> Literal["declared", "identified", "assumed"]:
+    """How sure the normalisation is: a code base's for this very data set is identified, all else is assumed."""
+    if declared:
+        return "declared"
+    if network.shaping and network.shaping.declared and chosen == network.shaping.normalisation:
+        return "identified"  # a configuration beside the weights is a claim, not the user's word
+    return "identified" if dataset in network.normalisation and not scale.why_not else "assumed"
 
 
 def _widths() -> dict[str, int]:
@@ -158,12 +195,14 @@ def _usual(network: Network, layout: Layout) -> Normalisation | None:
     return usual if fits else None
 
 
-def _check_folders(found: Samples, classes: int) -> None:
+def _check_classes(found: Samples, classes: int, said: str) -> None:
     if len(found.classes) != classes:
         raise ProbeUnavailable(
-            f"{display_name(found.source)} has {len(found.classes)} class folders ({one_line(found.classes, 12)}), "
+            f"{display_name(found.source)} has {len(found.classes)} {said} ({one_line(found.classes, 12)}), "
             f"the network has {classes} outputs",
-            "use one folder for each class, or a flat folder of images to measure without labels",
+            "use one folder for each class, or a flat folder of images to measure without labels"
+            if said == "class folders"
+            else "pass the data set that the network was trained for",
         )
 
 
@@ -172,10 +211,10 @@ def _probe(
     pixels: Pixels,
     found: Samples,
     layout: Layout,
-    divisor: float | None,
+    scale: Scaling | None,
     mask: np.ndarray | None,
 ) -> Probe:
-    """``divisor``: ``None`` for token ids. ``mask``: of the chosen samples."""
+    """``scale``: ``None`` for token ids. ``mask``: of the chosen samples."""
     import torch
 
     from lcaudit.core.types import Probe
@@ -184,13 +223,18 @@ def _probe(
     assert len(positions) >= 2, "at most 1 % of at least 2 images can have been left out"
     mean, std = (np.asarray(values, np.float32) for values in (record.normalisation.mean, record.normalisation.std))
 
+    def scaled(start: int, stop: int) -> np.ndarray:
+        assert scale is not None
+        values = np.array(layout.arrange(pixels.read(positions[start:stop])), np.float32, order="C")
+        values /= np.float32(scale.divisor)
+        return values
+
     def batch(start: int, stop: int) -> torch.Tensor:
         assert 0 <= start < stop <= len(positions), f"no samples {start} to {stop}"
-        if divisor is None:
+        if scale is None:
             return torch.from_numpy(pixels.read(positions[start:stop]).astype(np.int64))
-        values = np.array(layout.arrange(pixels.read(positions[start:stop])), np.float32, order="C")
+        values = scaled(start, stop)
         axes = (-1, 1, 1) if values.ndim == 4 else (-1,)
-        values /= np.float32(divisor)
         values -= mean.reshape(axes)
         values /= std.reshape(axes)
         return torch.from_numpy(values.reshape(len(values), *record.shape))
@@ -198,4 +242,12 @@ def _probe(
     labels = None if found.labels is None else found.labels[positions]
     real = None if mask is None else torch.from_numpy(mask)
     padding = None if real is None else lambda start, stop: real[start:stop]
-    return Probe(record=record, batch=batch, labels=labels, keys=positions, mask=padding)
+    images = scale is not None and scale.unit and len(layout.image) == 3 and mask is None
+    return Probe(
+        record=record,
+        batch=batch,
+        labels=labels,
+        keys=positions,
+        mask=padding,
+        pixels=(lambda start, stop: torch.from_numpy(scaled(start, stop))) if images else None,
+    )

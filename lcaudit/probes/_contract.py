@@ -6,13 +6,14 @@ name). Both end in :class:`Samples`, so everything after reading is shared.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from lcaudit.core.hub_address import HubRecord
 from lcaudit.core.measurements import Normalisation
 from lcaudit.core.types import Shaping
 
@@ -62,6 +63,7 @@ class Samples:
         kind, bits: NumPy kind of the raw values, and how many bits one takes.
         tokens: whether the source says that these are token ids.
         mask: bool [count, T], true where a token is real; ``None`` if the source says nothing of padding.
+        hub: the repository that it came from, if any.
     """
 
     source: str
@@ -78,6 +80,7 @@ class Samples:
     tokens: bool = False
     mask: np.ndarray | None = None
     pictures: Callable[[np.ndarray, tuple[int, ...], Shaping], Pixels] | None = None
+    hub: HubRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +91,14 @@ class Source:
         title: in words, for messages, e.g. ``an .npz file with images and labels``.
         accepts: (path, its first 16 bytes, or ``b""`` for a folder) → whether it is of this kind, by content.
         open: (path, split or ``None``) → samples.
+        open_columns: the same, with the user's choice of columns by use, ``image`` and ``label``; ``None`` if it has
+            no columns to choose from.
     """
 
     title: str
     accepts: Callable[[Path, bytes], bool]
     open: Callable[[Path, str | None], Samples]
+    open_columns: Callable[[Path, str | None, Mapping[str, str]], Samples] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from lcaudit.core import plugins
-from lcaudit.core.errors import MalformedInput, ProbeUnavailable
+from lcaudit.core import hub, plugins
+from lcaudit.core.errors import MalformedInput, ProbeUnavailable, UsageError
 from lcaudit.core.text import display_name
 from lcaudit.probes._contract import Dataset, Samples, Source
 from lcaudit.probes._files import named_after, open_regular
+from lcaudit.probes._hub import open_repository
 
 _PACKAGE = "lcaudit.probes"
 #: What a first glance at other files says.
 _OTHER = (
-    (b"PAR1", "a Parquet file"),
     (b"\x1f\x8b", "a gzip archive; extract it first"),
     (b"\x80", "a pickle, which lcaudit does not load as data"),
     (b"version https://git-lfs", "a Git LFS pointer; run git lfs pull"),
@@ -42,24 +43,34 @@ def sources() -> dict[str, Source]:
     return {name: entry for name, entry in _registry("SOURCE").items() if isinstance(entry, Source)}
 
 
-def find(data: str, root: Path | None, split: str | None) -> tuple[Samples, str, Path | None, tuple[str, ...]]:
-    """(samples, data set named by the user or ``""``, path or ``None``, notes).
+def find(
+    data: str, root: Path | None, split: str | None, columns: Mapping[str, str], most: int, progress: hub.Progress
+) -> tuple[Samples, str, Path | None, tuple[str, ...]]:
+    """(samples, data set named by the user or ``""``, path, or name of a repository, or ``None``, notes).
 
-    A name wins over a file of the same name; a path with a separator is always a path.
+    A name wins over a file of the same name; a path with a separator is always a path; what exists here is never
+    looked for on the Hub.
 
     Raises:
         ProbeUnavailable: neither a known name nor something that can be read.
+        UsageError: columns are named, and there are none.
         AuditError: as the source says.
     """
     path = Path(data)
     if data in datasets():
+        _no_columns(columns, data)
         samples = datasets()[data].open(root, split)
         also = (f"{data} was taken as the data set's name; for the path of this name type ./{data}",)
         return samples, data, None, also if path.exists() else ()
+    what = "a path" if _exists(path) else "of the Hub"
+    unused = (f"--data-root has no effect: --data is {what}, not the name of a data set",) if root is not None else ()
     if not data or "\0" in data or not _exists(path):
+        found = open_repository(data, split, columns, most, progress)
+        if found is not None:
+            return replace(found, notes=(*unused, *found.notes)), "", Path(found.source), ()
         raise ProbeUnavailable(f"{display_name(data) or 'an empty name'} is neither a data set nor a path", _accepted())
-    unused = ("--data-root has no effect: --data is a path, not the name of a data set",) if root is not None else ()
     if path.is_dir():
+        _no_columns(columns, data)
         for name, dataset in datasets().items():
             samples = dataset.at(path, split)
             if samples is not None:
@@ -71,10 +82,19 @@ def find(data: str, root: Path | None, split: str | None) -> tuple[Samples, str,
             start = stream.read(24)
     for source in sources().values():
         if source.accepts(path, start):
-            samples = source.open(path, split)
+            if columns and source.open_columns is not None:
+                samples = source.open_columns(path, split, columns)
+            else:
+                _no_columns(columns, data)
+                samples = source.open(path, split)
             return replace(samples, notes=(*unused, *samples.notes)), "", path, ()
     seen = next((words for magic, words in _OTHER if start.startswith(magic)), "no kind of data that lcaudit reads")
     raise MalformedInput(f"{display_name(data)} is {seen}", _accepted())
+
+
+def _no_columns(columns: Mapping[str, str], data: str) -> None:
+    if columns:
+        raise UsageError(f"--columns: {display_name(data)} has no columns to choose from", "leave --columns out")
 
 
 def recognise(path: Path, samples: Samples, shape: tuple[int, ...]) -> tuple[str, str]:
@@ -108,4 +128,6 @@ def _exists(path: Path) -> bool:
 
 def _accepted() -> str:
     kinds = "; ".join(source.title for source in sources().values())
-    return f"pass a data set ({', '.join(datasets())}) or the path of one of these: {kinds}"
+    return (
+        f"pass a data set ({', '.join(datasets())}), one of the Hub (hf:ns/name) or the path of one of these: {kinds}"
+    )

@@ -23,11 +23,9 @@ from lcaudit.core.types import Shaping
 from lcaudit.probes._arrays import agreed_split, split_notes
 from lcaudit.probes._contract import Pixels, Samples, Source
 from lcaudit.probes._files import named_split, read_whole
-from lcaudit.probes._pictures import MOST_FILE, BrokenImage, decode, looks_like_image, pillow
-from lcaudit.probes._shaping import in_words, squashing
+from lcaudit.probes._pictures import MOST_FILE, decoded, looks_like_image, pillow
 
 _MOST_IMAGES = 200_000
-_MOST_BROKEN = 0.01
 
 
 def open_folder(path: Path, split: str | None) -> Samples:
@@ -74,6 +72,17 @@ def open_folder(path: Path, split: str | None) -> Samples:
     notes += (
         (f"{count(other, 'file')} left out: empty, no images, or larger than {MOST_FILE >> 20} MiB",) if other else ()
     )
+
+    def pixels(positions: np.ndarray, wanted: tuple[int, ...], shaping: Shaping | None) -> Pixels:
+        return decoded(
+            lambda position: read_whole(images[position], MOST_FILE),
+            lambda position: images[position].relative_to(root).as_posix(),
+            str(root),
+            positions,
+            wanted,
+            shaping,
+        )
+
     return Samples(
         source=path.absolute().name,
         count=len(images),
@@ -82,8 +91,8 @@ def open_folder(path: Path, split: str | None) -> Samples:
         split=said,
         sha256=digest.hexdigest(),
         shape=(),
-        pixels=lambda positions, wanted: _pixels(images, root, positions, wanted, None),
-        pictures=lambda positions, wanted, shaping: _pixels(images, root, positions, wanted, shaping),
+        pixels=lambda positions, wanted: pixels(positions, wanted, None),
+        pictures=pixels,
         notes=notes,
     )
 
@@ -127,61 +136,6 @@ def _regular(entry: Path) -> bool:
         return stat.S_ISREG(entry.stat().st_mode)
     except OSError:  # a link to nowhere
         return False
-
-
-def _pixels(
-    images: list[Path], root: Path, positions: np.ndarray, wanted: tuple[int, ...], shaping: Shaping | None
-) -> Pixels:
-    """Decode every chosen image once, so that what is left out is known before anything is measured."""
-    channels, height, width = wanted if len(wanted) == 3 else (0, 0, 0)
-    target = (height, width) if height and width else None
-    sizes: dict[tuple[int, ...], int] = {}
-    broken: list[str] = []
-    usable, low, high = [], 255, 0
-    for position in positions:
-        try:
-            image = decode(images[position], channels, None)
-        except BrokenImage as error:
-            broken.append(f"{images[position].relative_to(root).as_posix()} ({error})")
-            continue
-        usable.append(position)
-        low, high = min(low, int(image.min())), max(high, int(image.max()))
-        sizes[image.shape] = sizes.get(image.shape, 0) + 1
-    if len(broken) > _MOST_BROKEN * len(positions):
-        raise ProbeUnavailable(
-            f"{len(broken)} of {len(positions)} images cannot be used: {one_line(broken, 3)}",
-            "replace or remove them",
-        )
-    kinds = {shape[2] for shape in sizes}
-    channels = channels or max(kinds)
-    shapes = sorted({shape[:2] for shape in sizes})
-    if shaping is None and target is None and len(shapes) > 1:
-        raise ProbeUnavailable(
-            f"images of {len(shapes)} sizes, {shapes[0][0]} × {shapes[0][1]} and {shapes[-1][0]} × {shapes[-1][1]} "
-            "among them, and the network takes any",
-            "resize the images to one size first",
-        )
-    notes = [f"decoded with Pillow to {'grey' if channels == 1 else 'RGB' if channels == 3 else 'RGBA'}"]
-    if shaping is not None:
-        notes.append(in_words(shaping))
-    elif target is not None and shapes != [target]:
-        shaping = squashing(target)
-        other = sum(number for shape, number in sizes.items() if shape[:2] != target)
-        notes.append(f"{count(other, 'image')} {in_words(shaping)}")
-    if broken:
-        notes.append(f"left out, cannot be decoded: {one_line(broken)}")
-
-    def read(chosen: np.ndarray) -> np.ndarray:
-        try:
-            return np.stack([decode(images[position], channels, shaping) for position in chosen])
-        except (BrokenImage, ValueError) as error:
-            raise ProbeUnavailable(
-                f"{display_name(root)} changed while it was read: {display_name(error, 80)}", "run again"
-            ) from None
-
-    size = shaping.size if shaping else shapes[0]
-    shape = (*size, channels)
-    return Pixels(np.array(usable, np.int64), shape, "last", read, "u", low, high, True, tuple(notes))
 
 
 SOURCE = Source(

@@ -6,15 +6,23 @@ format's public name.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lcaudit.core import plugins, serial
+from lcaudit.core.comparison import Change, Comparison, Point
 from lcaudit.core.errors import MalformedInput, UsageError
 from lcaudit.core.outcomes import Report
 from lcaudit.core.text import display_name
 from lcaudit.reports._contract import SCHEMA_VERSION, Style, Writer
 
-__all__ = ["SCHEMA_VERSION", "formats", "read", "render", "writer"]
+__all__ = [
+    "COMPARISON_FORMATS", "SCHEMA_VERSION", "TIMELINE_FORMATS", "changes_text", "formats", "read", "render",
+    "render_comparison", "render_timeline", "writer",
+]  # fmt: skip
+#: Formats of a comparison and of a timeline, by the files of their folders.
+COMPARISON_FORMATS = plugins.names(f"{__name__}._comparison")
+TIMELINE_FORMATS = plugins.names(f"{__name__}._timeline")
 
 
 def formats() -> tuple[str, ...]:
@@ -47,6 +55,31 @@ def render(report: Report, format: str, *, color: bool = False, width: int = 100
         UsageError: there is no such format.
     """
     return writer(format).write(report, Style(color, width, verbosity))
+
+
+def render_comparison(
+    found: Comparison, format: str, *, color: bool = False, width: int = 100, verbosity: int = 0
+) -> str:
+    """A comparison of two networks as text in ``format``, one of ``COMPARISON_FORMATS``; the rest as :func:`render`."""
+    chosen: Writer = plugins.load(f"{__name__}._comparison", format, "WRITER")
+    return chosen.write(found, Style(color, width, verbosity))  # type: ignore[arg-type]
+
+
+def render_timeline(points: Sequence[Point], others: int, format: str) -> str:
+    """Checkpoints measured alike, by step, as text in ``format``, one of ``TIMELINE_FORMATS``.
+
+    Args:
+        others: points of the history that were measured in another way and are not shown.
+    """
+    write: Callable[[Sequence[Point], int], str] = plugins.load(f"{__name__}._timeline", format, "write")
+    return write(points, others)
+
+
+def changes_text(changes: Sequence[Change], found: Comparison) -> list[str]:
+    """Some changes of a comparison as lines of a table for a terminal."""
+    from lcaudit.reports._comparison.text import rows
+
+    return rows(changes, found)
 
 
 def read(text: str | bytes) -> Report:

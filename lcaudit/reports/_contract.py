@@ -24,8 +24,12 @@ class Style:
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """One format: file suffix with its dot, media type, and the function that writes it."""
+    """One format: file suffix with its dot, media type, the function that writes it, and whether a terminal reads it.
+
+    What is for ``people`` is printed in the terminal's own encoding; the rest is UTF-8 to the byte.
+    """
 
     suffix: str
     media_type: str
     write: Callable[[Report, Style], str]
+    people: bool = False

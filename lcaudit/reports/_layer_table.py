@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from lcaudit.core import figures as numbers
 from lcaudit.core.measurements import LayerSpectra
 from lcaudit.core.outcomes import Report
@@ -50,16 +52,27 @@ def layer_lines(report: Report, style: Style) -> list[str]:
         )
     if any(marked):
         legend += "; * named in a finding"
-    if not all(summary.kappa(spectra).reliable for spectra in shown):
+    doubtful = [one for one in map(summary.kappa, shown) if not one.reliable]
+    if not all(one.bounds_only for one in doubtful):
         legend += "; ? too few samples to judge"
+    if any(one.bounds_only for one in doubtful):
+        legend += "; ? with bounds in the place of the interval: not judged"
     rows = _fit([[clip(s.layer.name, 60), *_figures(s)] for s in shown], marked, style)
     title = wrapped(f"layers  {len(shown)} of {len(layers)}, {order}", style.width, "", "        ")
     lines = [*title, *rows, *wrapped(legend, style.width, "  ")]
     if style.verbosity > 0:
         lines += wrapped(prose(summary.products(report)), style.width, "  ")
+    lines += [line for spectra in shown for line in _form(spectra, style)]
     for one in report.measurements.exact:
         lines += wrapped(f"{clip(one.layer, 60)}: {prose(summary.exact(one))}", style.width, "  ")
     return lines
+
+
+def _form(spectra: LayerSpectra, style: Style) -> list[str]:
+    """How the layer's moments were kept, where that is not the usual way."""
+    if not spectra.form:
+        return []
+    return wrapped(f"{clip(spectra.layer.name, 60)}: {prose(spectra.form)}", style.width, "  ", "    ")
 
 
 def _fit(rows: list[list[str]], marked: list[str], style: Style) -> list[str]:
@@ -100,11 +113,13 @@ def _figures(spectra: LayerSpectra) -> list[str]:
     return [
         clip(spectra.layer.kind, 12),
         numbers.scientific(summary.kappa(spectra, "50").value),
-        numbers.scientific(kappa.value) + ("" if kappa.reliable else "?"),
+        ("≥ " if kappa.bounds_only and kappa.high == math.inf else "")
+        + numbers.scientific(kappa.value)
+        + ("" if kappa.reliable else "?"),
         interval,
         numbers.figure(gain).value if gain else "",
         numbers.scientific(own.value) + ("" if own.reliable else "?") if own else "",
         numbers.scientific(spectra.fisher.largest.value),
         numbers.number(ratio.value, 2) + ("" if ratio.reliable else "?") if ratio else "",
-        f"{spectra.input.rank}/{spectra.input.dimension}",
+        numbers.rank(spectra.input),
     ]

@@ -12,6 +12,7 @@ from lcaudit.core import figures as numbers
 from lcaudit.core.outcomes import Effect, Finding, Fix, Limit, Report
 from lcaudit.core.text import count
 from lcaudit.reports import _summary as summary
+from lcaudit.reports._comparison_page import view
 from lcaudit.reports._page_layers import FOOTNOTE, ROW_HEADINGS, layer_views, panels
 from lcaudit.reports._page_method import method
 from lcaudit.reports._plots import value_bar
@@ -92,10 +93,12 @@ def page(report: Report) -> Mapping[str, Any]:
         "cards": tuple(_card(finding, i, report, links, explained) for i, finding in enumerate(report.findings)),
         "overview": _MOST,
         "panels": panels(report),
+        "baseline": view(report.baseline) if report.baseline else None,
         "layers": layers,
         "row_headings": ROW_HEADINGS,
         "footnote": f"{FOOTNOTE} {summary.products(report)}".strip(),
         "checks": _checks(report),
+        "suppressed": tuple((finding, summary.suppression(finding)) for finding in report.suppressed),
         "passes": _passes(report),
         "method": method(report),
     }

@@ -159,7 +159,7 @@ def _view(
             numbers.figure(one.gradient.largest).value,
             _number(one.fisher_largest),
             numbers.figure(one.fisher.largest).value,
-            f"{one.input.rank}/{one.input.dimension}",
+            numbers.rank(one.input),
         ),
         facts=(*_facts(one), *(("Cross-check", summary.exact(check)) for check in checked)),
         rows=_rows(one),
@@ -186,6 +186,7 @@ def _facts(one: LayerSpectra) -> tuple[tuple[str, str], ...]:
         ("λmax of F itself", f"{own}{one.trust}"),
         ("λmax·‖W‖²", numbers.spoken(one.scaled_curvature)),
         ("Labels of Σ_g", one.gradient_label),
+        *([("Kept as", one.form)] if one.form else []),
     )
 
 
@@ -217,7 +218,7 @@ def _rows(one: LayerSpectra) -> tuple[tuple[str, ...], ...]:
     rows = []
     for label, spectrum in spectrums:
         largest = numbers.figure(spectrum.largest)
-        rank = f"{spectrum.rank}/{spectrum.dimension}"
+        rank = numbers.rank(spectrum)
         effective = numbers.figure(spectrum.effective_rank).value
         rows.append((label, *_kappas(spectrum.condition_number), largest.value, largest.interval, rank, effective))
     for key, change in one.what_if.items():

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from lcaudit.core import figures as numbers
+from lcaudit.core.hub_address import HubRecord
 from lcaudit.core.measurements import BatchNormReplay
 from lcaudit.core.outcomes import Report
 from lcaudit.core.text import count
+from lcaudit.reports._readings import HEADINGS, rows, told
 
 #: Rows of a table of modules or tensors; more are counted.
 _MOST = 200
@@ -21,11 +23,12 @@ def method(report: Report) -> Mapping[str, Any]:
     normalisation = probe.normalisation
     return {
         "convention": report.convention,
-        "notes": measured.notes,
+        "notes": (*measured.notes, *report.notices),
         "settings": _pairs(measured.settings),
         "environment": _pairs(measured.environment),
         "checkpoint": (
             ("Container", checkpoint.container),
+            *_repository(checkpoint.hub),
             ("Unwrapped", "; ".join(checkpoint.unwrapped) or "nothing"),
             ("Tensors", numbers.grouped(measured.tensors)),
             ("Recorded accuracy", _recorded(report)),
@@ -39,12 +42,14 @@ def method(report: Report) -> Mapping[str, Any]:
             ("Classes", str(network.classes)),
             ("Stored as", network.dtype),
         ),
+        "readings": (HEADINGS, rows(report)),
         "evidence": tuple((step.step, step.says) for step in network.evidence),
         "assumptions": network.assumptions,
         "probe": (
             ("Data set", f"{probe.dataset}/{probe.split}, from {probe.source}"),
             ("Samples", f"{numbers.grouped(probe.samples)} of {numbers.grouped(probe.available)}, seed {probe.seed}"),
             ("Indices", _shortened(probe.indices)),
+            *_repository(probe.hub),
             ("SHA-256 of the content", probe.sha256),
             ("Labels", f"{count(len(probe.classes), 'class', 'classes')}" if probe.labelled else "none"),
             ("Shape of a sample", " × ".join(map(str, probe.shape))),
@@ -52,6 +57,8 @@ def method(report: Report) -> Mapping[str, Any]:
             ("Mean", ", ".join(f"{value:.4g}" for value in normalisation.mean)),
             ("Standard deviation", ", ".join(f"{value:.4g}" for value in normalisation.std)),
             ("Normalisation from", normalisation.source),
+            ("Confidence", probe.confidence or "nothing to choose"),
+            ("Compared", told(report) or "nothing"),
         ),
         "rules": tuple(
             (rule.code, rule.name, rule.severity, rule.limit.source, numbers.limit(rule.limit.value, rule.limit.unit))
@@ -78,6 +85,11 @@ def method(report: Report) -> Mapping[str, Any]:
 def _pairs(record: Any) -> tuple[tuple[str, str], ...]:
     """Fields of a flat record, in order, as words."""
     return tuple((field.replace("_", " "), str(getattr(record, field))) for field in record.__slots__)
+
+
+def _repository(hub: HubRecord | None) -> tuple[tuple[str, str], ...]:
+    """Where on the Hub it came from, if it did."""
+    return (("Repository", hub.words()),) if hub else ()
 
 
 def _recorded(report: Report) -> str:

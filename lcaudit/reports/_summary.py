@@ -13,6 +13,7 @@ from lcaudit.core.outcomes import SEVERITIES, Check, Effect, Finding, Fix, Limit
 from lcaudit.core.quantity import Quantity
 from lcaudit.core.text import count, one_line
 from lcaudit.core.trust import HOLDS
+from lcaudit.reports._comparison_words import sentence
 
 VERDICTS = {"pass": "PASS", "fail": "FAIL", "incomplete": "INCOMPLETE"}
 #: Status of a check → its words in a list of counts.
@@ -23,6 +24,8 @@ STATUSES = {
     "skip": "not applicable",
     "crash": "not run",
 }
+#: Beside the severities, what a failed check can be behind.
+SUPPRESSED = "suppressed"
 #: --fail-on in words.
 GATES = {
     "error": "the gate fails on errors",
@@ -80,7 +83,10 @@ class Tally:
 
 def tally(report: Report) -> Tally:
     """Count checks and findings."""
-    places = {(f.rule, layer): f.severity for f in report.findings for layer in f.layers or ("",)}
+    places: dict[tuple[str, str], str] = {}
+    for finding in (*report.findings, *report.suppressed):
+        said = SUPPRESSED if finding.suppression else finding.severity
+        places.update(((finding.rule, layer), said) for layer in finding.layers or ("",))
     rules = rule_names(report)
     blamed = Counter(
         places.get((check.rule, check.layer)) or (rules[check.rule].severity if check.rule in rules else "info")
@@ -99,10 +105,11 @@ def severities(found: Tally) -> str:
 
 
 def behind(found: Tally) -> str:
-    """Of the failed checks: ``3 behind warnings, 16 behind notes``; ``""`` where none failed."""
-    return ", ".join(
+    """Of the failed checks: ``3 behind warnings, 16 behind notes, 1 suppressed``; ``""`` where none failed."""
+    parts = [
         f"{found.blamed[severity]} behind {_NOUNS[severity]}s" for severity in SEVERITIES if found.blamed[severity]
-    )
+    ]
+    return ", ".join(parts + [f"{found.blamed[SUPPRESSED]} suppressed"] * bool(found.blamed[SUPPRESSED]))
 
 
 def account(found: Tally) -> str:
@@ -111,6 +118,15 @@ def account(found: Tally) -> str:
     parts = [f"{checks['pass']} passed", behind(found)]
     parts += [f"{checks[status]} {STATUSES[status]}" for status in ("undecided", "skip", "crash")]
     return f"{count(sum(checks.values()), 'check')}: {', '.join(filter(None, parts))}"
+
+
+def suppression(finding: Finding) -> str:
+    """Why a finding does not count, until when, and where that is written."""
+    wish = finding.suppression
+    if wish is None:
+        return ""
+    until = f", until {wish.until}" if wish.until else ""
+    return f"{wish.reason or 'no reason given'}{until}" + (f" ({wish.source})" if wish.source else "")
 
 
 def fit_untested(report: Report) -> str:
@@ -221,7 +237,14 @@ def side(finding: Finding) -> str:
 
 
 def verdict_sentence(report: Report) -> str:
-    """What was found, in one sentence. Text from the report is not yet escaped."""
+    """What was found, in a sentence or two. Text from the report is not yet escaped."""
+    hidden = len(report.suppressed)
+    return _found(report) + (f" {count(hidden, 'finding')} suppressed." if hidden else "")
+
+
+def _found(report: Report) -> str:
+    if report.baseline and report.baseline.having("worse"):
+        return sentence(report.baseline)
     told = [finding for finding in report.findings if finding.severity != "info"]
     defects = [finding for finding in told if finding.kind == "defect"]
     if defects:
@@ -234,13 +257,15 @@ def verdict_sentence(report: Report) -> str:
         return "Nothing was decided: no check could compare its figure with its limit."
     whole = not (found.checks["undecided"] or found.checks["crash"])
     healthy = "No defect found" if whole else "No defect found among the checks that were decided"
+    if any(finding.kind == "defect" for finding in report.suppressed):
+        healthy += ", beyond what is suppressed"
     if told:
         calm = ": nothing has to be done" if whole else ""
         changes = f"{count(len(told), 'change')} of architecture"
         return f"{healthy}{calm}. {changes} would make layers easier to train further."
     if report.findings:
         return f"{healthy}; {count(len(report.findings), 'note')}."
-    return f"{healthy}: every check that applies passed." if whole else f"{healthy}."
+    return f"{healthy}: every check that applies passed." if whole and not report.suppressed else f"{healthy}."
 
 
 def doubt(report: Report) -> str:

@@ -13,12 +13,15 @@ from dataclasses import replace
 import click
 
 from lcaudit.core import figures as numbers
+from lcaudit.core.comparison import Comparison
 from lcaudit.core.outcomes import Effect, Finding, Fix, Report
 from lcaudit.core.quantity import Quantity
 from lcaudit.core.text import count, one_line
 from lcaudit.reports import _summary as summary
+from lcaudit.reports._comparison.text import changes
 from lcaudit.reports._contract import Style, Writer
 from lcaudit.reports._layer_table import layer_lines
+from lcaudit.reports._readings import rows, told
 from lcaudit.reports._terminal import Column, cells, clip, inert, pad, prose, table, wrapped
 
 _COLOURS = {"error": "red", "warning": "yellow", "info": "cyan", "pass": "green", "fail": "red", "incomplete": "yellow"}
@@ -37,11 +40,22 @@ def write(report: Report, style: Style) -> str:
     if style.verbosity >= 0:
         blocks += [list(_header(report, style))]
     blocks += [list(_finding(finding, report, style)) for finding in report.findings]
+    if report.baseline:
+        blocks += [_baseline(report.baseline, style)]
     if style.verbosity >= 0:
+        blocks += [list(_suppressed(report, style))]
         blocks += [layer_lines(report, style), list(_undecided(report, style)), list(_blind_spots(report, style))]
         blocks += [list(_counts(report, style))]
     blocks += [[*_reasons(report, style), *_left_open(report, style), _verdict(report, style)]]
     return inert("\n\n".join("\n".join(block) for block in blocks if block) + "\n")
+
+
+def _baseline(found: Comparison, style: Style) -> list[str]:
+    """The network against its baseline."""
+    return [
+        f"baseline  {clip(found.before.name, 60)}",
+        *changes(found, replace(style, verbosity=min(0, style.verbosity))),
+    ]
 
 
 def _header(report: Report, style: Style) -> Iterator[str]:
@@ -65,6 +79,8 @@ def _header(report: Report, style: Style) -> Iterator[str]:
         ],
         style,
     )
+    if measured.checkpoint.hub:
+        yield from wrapped(prose(f"Hub: {measured.checkpoint.hub.words(12)}"), style.width, "       ")
     if measured.checkpoint.unwrapped:
         yield from wrapped(prose("; ".join(measured.checkpoint.unwrapped)), style.width, "       ")
     source = f"{clip(probe.dataset, 30)}/{clip(probe.split, 20)}"
@@ -72,11 +88,15 @@ def _header(report: Report, style: Style) -> Iterator[str]:
     whole = probe.normalisation.source
     normalisation = f"normalisation: {clip(whole if len(whole) <= _SHORT else whole.partition(';')[0], 84)}"
     yield from _flow([f"probe  {source}, {used}", *_fit(report), normalisation], style)
-    notes = list(measured.notes)
+    if probe.hub:
+        yield from wrapped(prose(f"Hub: {probe.hub.words(12)}"), style.width, "       ")
+    compared = told(report)
+    notes = [*([compared] if compared else []), *measured.notes]
     if style.verbosity > 0:
         seen = [f"{step.step}: {step.says}" for step in network.evidence]
+        seen += [", ".join(filter(None, row)) for row in rows(report)]
         notes = [*seen, *(f"assumed: {line}" for line in network.assumptions), *notes]
-    for note in notes:
+    for note in (*notes, *report.notices):
         yield from wrapped(prose(note), style.width, "note   ", "       ")
 
 
@@ -157,6 +177,13 @@ def _effect(effect: Effect, width: int) -> list[str]:
     return [f"{clip(effect.layer, width // 3)}: {prose(effect.metric)}", change, gain.value, interval, effect.basis]
 
 
+def _suppressed(report: Report, style: Style) -> Iterator[str]:
+    for finding in report.suppressed:
+        line = f"{clip(finding.rule, 12)} {_places(finding.layers, 60)}: {prose(finding.title)}"
+        yield from wrapped(line, style.width, "suppressed  ", "    ")
+        yield from wrapped(f"because: {prose(summary.suppression(finding))}", style.width, "    ")
+
+
 def _undecided(report: Report, style: Style) -> Iterator[str]:
     for status, word in (("undecided", "undecided"), ("crash", "not run")):
         for group in summary.groups(report, status):
@@ -214,6 +241,8 @@ def _left_open(report: Report, style: Style) -> Iterator[str]:
     undecided = report.gate.counts.get("undecided", 0)
     if style.verbosity < 0 and undecided:
         yield f"{count(undecided, 'check')} undecided"
+    if style.verbosity < 0 and report.suppressed:
+        yield f"{count(len(report.suppressed), 'finding')} suppressed"
 
 
 def _verdict(report: Report, style: Style) -> str:
@@ -252,4 +281,4 @@ def _paint(text: str, key: str, style: Style) -> str:
     return click.style(text, fg=_COLOURS[key], bold=True) if style.color else text
 
 
-WRITER = Writer(".txt", "text/plain", write)
+WRITER = Writer(".txt", "text/plain", write, people=True)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import difflib
 import math
-import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import date
 from functools import cache
 
 from lcaudit.core import plugins
@@ -25,12 +26,14 @@ from lcaudit.core.outcomes import (
     Rule,
     RuleRecord,
     Skip,
+    Suppression,
     Undecided,
 )
 from lcaudit.core.text import display_name
 from lcaudit.rules._base import worst
+from lcaudit.rules._suppress import Excuses, specificity
 
-_PREFIX = re.compile(r"LC\d{0,3}")
+__all__ = ["Excuses", "all_rules", "excuses", "find", "judge", "manual", "record", "select"]
 
 
 @cache
@@ -69,34 +72,50 @@ def select(select: Iterable[str] = (), ignore: Iterable[str] = ()) -> tuple[Rule
         UsageError: a selector matches no rule, or no rule is left.
     """
     chosen, dropped = list(select) or ["ALL"], list(ignore)
-    for selector in (*chosen, *dropped):
-        if not any(_specificity(selector, rule) >= 0 for rule in all_rules()):
-            find(selector)
+    _check_known((*chosen, *dropped))
     kept = tuple(
         rule
         for rule in all_rules()
-        if max(_specificity(s, rule) for s in chosen) > max((_specificity(s, rule) for s in dropped), default=-1)
+        if max(specificity(s, rule) for s in chosen) > max((specificity(s, rule) for s in dropped), default=-1)
     )
     if not kept:
         raise UsageError("the selection leaves no rule to run", "select less narrowly, or ignore less")
     return kept
 
 
-def _specificity(selector: str, rule: Rule) -> int:
-    """Length of the code that the selector spells out, or −1 where it does not match."""
-    if selector.lower() == rule.name:
-        return len(rule.code)
-    if selector.upper() == "ALL":
-        return 0
-    code = selector.upper()
-    return len(code) if _PREFIX.fullmatch(code) and rule.code.startswith(code) else -1
+def excuses(suppressions: Sequence[Suppression], today: date) -> Excuses:
+    """The suppressions, ready to be asked.
+
+    Raises:
+        UsageError: one names no rule, gives no reason, or its ``until`` is not a date.
+    """
+    _check_known(one.rule for one in suppressions)
+    for one in suppressions:
+        shown = f"suppression of {display_name(one.rule, 40)}"
+        if not one.reason.strip():
+            raise UsageError(f"{shown}: no reason is given", 'say why: reason = "the probe has one class only"')
+        try:
+            date.fromisoformat(one.until or "2000-01-01")
+        except ValueError:
+            raise UsageError(
+                f"{shown}: until is {display_name(one.until, 40)}, expected a date", "write it as 2027-03-01"
+            ) from None
+    return Excuses(suppressions, today)
 
 
-def judge(measurements: Measurements, rules: Sequence[Rule]) -> tuple[tuple[Check, ...], tuple[Finding, ...]]:
+def _check_known(selectors: Iterable[str]) -> None:
+    for selector in selectors:
+        if not any(specificity(selector, rule) >= 0 for rule in all_rules()):
+            find(selector)
+
+
+def judge(
+    measurements: Measurements, rules: Sequence[Rule], excused: Excuses | None = None
+) -> tuple[tuple[Check, ...], tuple[Finding, ...]]:
     """Run ``rules`` over ``measurements``.
 
     A rule that raises becomes a crash among the checks and stops no other rule. Fails of one rule with
-    one cause become one finding.
+    one cause become one finding; those that a suppression covers make findings apart, which carry it.
 
     Returns:
         every check in order of rule and layer; and the findings, worst first: by severity, then what casts
@@ -107,9 +126,9 @@ def judge(measurements: Measurements, rules: Sequence[Rule]) -> tuple[tuple[Chec
     for rule in rules:
         outcomes = _run(rule, measurements)
         checks += [_check(rule, outcome) for outcome in outcomes]
-        for fails in _by_cause(outcomes, measurements):
+        for suppression, fails in _by_cause(rule, outcomes, measurements, excused):
             finding, crash = _finding(rule, fails, measurements)
-            findings.append(finding)
+            findings.append(replace(finding, suppression=suppression))
             checks += crash
     doubts = {rule.code for rule in rules if rule.casts_doubt}
     return tuple(checks), tuple(sorted(findings, key=lambda finding: _rank(finding, finding.rule in doubts)))
@@ -172,15 +191,21 @@ def _check(rule: Rule, outcome: Outcome) -> Check:
             return Check(rule.code, layer, "crash", None, reason)
 
 
-def _by_cause(outcomes: Iterable[Outcome], measurements: Measurements) -> list[list[Fail]]:
-    """Fails that make one finding each, every list in order of execution."""
+def _by_cause(
+    rule: Rule, outcomes: Iterable[Outcome], measurements: Measurements, excused: Excuses | None
+) -> list[tuple[Suppression | None, list[Fail]]]:
+    """Fails that make one finding each, with what suppresses them, every list in order of execution."""
     depth = {spectra.layer.name: spectra.layer.depth for spectra in measurements.layers}
-    groups: dict[tuple[str, str], list[Fail]] = {}
+    groups: dict[tuple[Suppression | None, str, str], list[Fail]] = {}
     for outcome in outcomes:
         if isinstance(outcome, Fail):
             alone = "" if outcome.cause else outcome.layer
-            groups.setdefault((outcome.cause, alone), []).append(outcome)
-    return [sorted(group, key=lambda fail: depth.get(fail.layer, math.inf)) for group in groups.values()]
+            excuse = excused(rule, outcome.layer) if excused else None
+            groups.setdefault((excuse, outcome.cause, alone), []).append(outcome)
+    return [
+        (excuse, sorted(group, key=lambda fail: depth.get(fail.layer, math.inf)))
+        for (excuse, _, _), group in groups.items()
+    ]
 
 
 def _finding(rule: Rule, fails: list[Fail], measurements: Measurements) -> tuple[Finding, list[Check]]:

@@ -59,6 +59,8 @@ def judge_gain(spectra: LayerSpectra, limit: float, cause: str, evidence: tuple[
     shortage = too_few(spectra)
     if shortage:
         return Undecided(name, best.gain, shortage)
+    if any(option.gain.bounds_only for option in options):
+        return Undecided(name, best.gain, f"the gain is known within bounds only: {figures.spoken(best.gain)}")
     if not all(option.gain.reliable for option in options):
         return Undecided(
             name,

@@ -42,6 +42,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lcaudit.core import specimen
+from lcaudit.core.figures import rank
 from lcaudit.core.measurements import LayerRecord, LayerSpectra, Measurements
 from lcaudit.core.outcomes import Fail, Limit, Outcome, Pass, Rule, Skip, Undecided
 from lcaudit.core.quantity import exact
@@ -102,6 +103,8 @@ def _judge(spectra: LayerSpectra, classes: int) -> Outcome:
     shortage = too_few(spectra)
     if shortage:
         return Undecided(layer.name, missing, shortage)
+    if centred.rank_at_most is not None:
+        return Undecided(layer.name, missing, f"its rank is known within bounds only: {rank(centred)} directions")
     return Fail(
         layer.name,
         missing,

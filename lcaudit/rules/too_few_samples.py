@@ -61,7 +61,8 @@ def samples_needed(spectra: LayerSpectra) -> int:
     if spectra.samples < spectra.enough_samples:
         return spectra.enough_samples
     kappa = spectra.input.condition_number.get("80")
-    return spectra.enough_samples if kappa is not None and kappa.reliable else 2 * max(1, spectra.samples)
+    known = kappa is not None and (kappa.reliable or kappa.bounds_only)
+    return spectra.enough_samples if known else 2 * max(1, spectra.samples)
 
 
 def check(measurements: Measurements) -> Sequence[Outcome]:

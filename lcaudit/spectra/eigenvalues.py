@@ -16,6 +16,8 @@ LARGEST, TRACE, EFFECTIVE_RANK, ENTROPY_RANK, KAPPA = 0, 1, 2, 3, 4
 KAPPA_80 = KAPPA + PERCENTILES.index("80")
 FIGURES = KAPPA + len(PERCENTILES)
 EPS = float(np.finfo(np.float64).eps)
+#: Sums of products in float32 round by more than a narrow matrix's d · ε where rows are alike: d counts as so much.
+_FEW = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,8 @@ def without_rounding(values: np.ndarray, matrix: np.ndarray, measured: np.ndarra
     Cost: for each block whose smallest eigenvalue leaves it open a Cholesky factorisation, and where that
         fails, so that some direction is not real, one eigenvalue problem.
     """
-    threshold = values.shape[1] * (float(np.finfo(np.float32).eps) if float32 else EPS)
+    side = values.shape[1]
+    threshold = max(side, _FEW) * float(np.finfo(np.float32).eps) if float32 else side * EPS
     cleared = values.copy()
     for k, diagonal in enumerate(measured):
         live = diagonal > 0

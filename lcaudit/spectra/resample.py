@@ -20,12 +20,13 @@ CHANGES = ("centring", "batch_norm")
 INPUTS = ("input", *CHANGES)
 #: Up to this side every replicate is an eigenvalue problem of its own.
 EXACT_SIDE = 96
-#: Beyond this side none is.
-WIDE_SIDE = 2304
-#: Perturbation is as good as exact replicates up to this gap between the two ends of the bias of log κ_80 …
-SMALL_GAP = 0.1
-#: … and from so many rows per dimension, counted by the noise.
-MANY_ROWS = 16
+#: Beyond this side none is: they would take longer than everything else together.
+WIDE_SIDE = 512
+#: Perturbation is as good as exact replicates up to this gap between the two ends of the bias of log κ_80, and from
+#: so many rows per dimension, counted by the noise …
+SMALL_GAP, MANY_ROWS = 0.1, 16
+#: … and from this side on, where a percentile rests on more eigenvalues, up to and from these.
+AVERAGING_SIDE, AVERAGED_GAP, AVERAGED_ROWS = 192, 0.25, 10
 #: With fewer, every figure is refused in the end, so exact replicates would be wasted.
 FEW_ROWS = 1
 
@@ -92,10 +93,11 @@ def gradient_factor(moments: LayerMoments, enough: bool, float32: bool) -> tuple
 def _short_by(gap: float, rows: float, side: int) -> float | None:
     """By how much the samples would have to grow for perturbation to do; ``None`` where exact replicates will."""
     per_dimension = max(rows / side, 1e-3)
-    if gap <= SMALL_GAP and per_dimension >= MANY_ROWS:
+    small, many = (SMALL_GAP, MANY_ROWS) if side < AVERAGING_SIDE else (AVERAGED_GAP, AVERAGED_ROWS)
+    if gap <= small and per_dimension >= many:
         return 1.0
     if side > WIDE_SIDE:
-        return max(gap / SMALL_GAP, MANY_ROWS / per_dimension)
+        return max(gap / small, many / per_dimension)
     if gap > MOST_GAP or per_dimension < FEW_ROWS:
         return max(gap / MOST_GAP, 4 * FEW_ROWS / per_dimension)
     return None

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from lcaudit.core.types import InputMoments
 
@@ -32,8 +33,9 @@ class SecondMoment:
     """Moments over some samples; K channel groups, d entries, T taps.
 
     Attributes:
-        total: [K, d, d], Σ x xᵀ over all samples. removed: the part of it over samples left out, if any.
-        rows: how many x remain.
+        total: [K, d, d], Σ x xᵀ over all samples; empty where it is kept in another form. removed: the part of
+            it over samples left out, if any.
+        squares: [K, d], Σ x² over the samples that remain. rows: how many x remain.
         mean: [K, d]. channel_variance: [K, d], of each entry's channel.
         taps: [K, T, d], each entry's channel mean in the row of its tap, else 0.
         half: [K, d, T], such that centring = Σ_x − half·taps − (half·taps)ᵀ.
@@ -41,6 +43,7 @@ class SecondMoment:
 
     total: np.ndarray
     removed: np.ndarray | None
+    squares: np.ndarray
     rows: int
     mean: np.ndarray
     channel_variance: np.ndarray
@@ -57,13 +60,20 @@ class SecondMoment:
 
     def centring(self) -> np.ndarray:
         """Σ of the input after its channel means are subtracted, [K, d, d]."""
+        if self.centring_is_centred:
+            return self.centred()
         left = np.concatenate([self.half, self.taps.swapaxes(1, 2)], axis=2)
         right = np.concatenate([self.taps, self.half.swapaxes(1, 2)], axis=1)
         return self.uncentred() - left @ right
 
+    @property
+    def centring_is_centred(self) -> bool:
+        """Whether channels' means are the rows': without padding, and without a stride that leaves positions out."""
+        return self.taps.shape[1] == 1 and np.array_equal(self.taps[:, 0], self.mean)
+
     def batch_norm(self) -> np.ndarray:
         """Σ of the input after batch normalisation, [K, d, d]."""
-        scale = self._scale()
+        scale = self.scale()
         changed = self.centring()
         changed *= scale[:, :, None]
         changed *= scale[:, None, :]
@@ -80,7 +90,7 @@ class SecondMoment:
             product: ``total @ vectors`` where that is known; of no use to ``batch_norm``.
         """
         if change == "batch_norm":
-            scale = self._scale()[:, :, None]
+            scale = self.scale()[:, :, None]
             return scale * self.apply("centring", scale * vectors)
         result = self.total @ vectors if product is None else product
         if self.removed is not None:
@@ -93,25 +103,24 @@ class SecondMoment:
 
     def diagonal(self, change: str) -> np.ndarray:
         """Diagonal of :meth:`matrix`, [K, d]."""
-        own = np.diagonal(self.total, axis1=1, axis2=2)
-        if self.removed is not None:
-            own = own - np.diagonal(self.removed, axis1=1, axis2=2)
+        own = self.squares / self.rows
         if change == "input":
-            return own / self.rows
-        centred = own / self.rows - 2 * (self.half * self.taps.swapaxes(1, 2)).sum(2)
-        return centred if change == "centring" else centred * self._scale() ** 2
+            return own
+        centred = own - 2 * (self.half * self.taps.swapaxes(1, 2)).sum(2)
+        return centred if change == "centring" else centred * self.scale() ** 2
 
     def measured(self, change: str) -> np.ndarray:
         """Diagonal of what :meth:`matrix` is formed from, before means are subtracted, [K, d]."""
         own = self.diagonal("input")
-        return own * self._scale() ** 2 if change == "batch_norm" else own
+        return own * self.scale() ** 2 if change == "batch_norm" else own
 
     def mean_energy(self) -> float:
         """μᵀμ / tr Σ_x; NaN for an input that is all zeros."""
         trace = float(self.diagonal("input").sum())
         return float(np.square(self.mean).sum()) / trace if trace else math.nan
 
-    def _scale(self) -> np.ndarray:
+    def scale(self) -> np.ndarray:
+        """By which batch normalisation multiplies each entry, [K, d]."""
         return 1 / np.sqrt(self.channel_variance + BATCH_NORM_EPS)
 
 
@@ -119,7 +128,12 @@ class GroupedMoments:
     """The sums of every group of samples, and their totals."""
 
     def __init__(self, inputs: InputMoments) -> None:
-        self._second = np.asarray(inputs.second)
+        if isinstance(inputs.second, torch.Tensor):
+            self._second = np.asarray(inputs.second)
+            self._squares = np.diagonal(self._second, axis1=2, axis2=3)
+        else:
+            self._squares = np.asarray(inputs.second.squares)
+            self._second = np.empty((*self._squares.shape[:2], 0, 0))
         self._total = self._second.sum(0)
         names = ("cross", "channel_sum", "channel_square", "rows", "elements")
         self._sums = {name: np.asarray(getattr(inputs, name)) for name in names}
@@ -133,12 +147,13 @@ class GroupedMoments:
 
     def whole(self) -> SecondMoment:
         """Over all samples."""
-        return self._moment(None, self._totals)
+        return self._moment(None, self._squares.sum(0), self._totals)
 
     def without(self, group: int) -> SecondMoment:
         """Over all samples but those of ``group``."""
         rest = {name: total - self._sums[name][group] for name, total in self._totals.items()}
-        return self._moment(self._second[group], rest)
+        squares = self._squares.sum(0) - self._squares[group]
+        return self._moment(self._second[group], squares, rest)
 
     def times_without(self, change: str, vectors: np.ndarray) -> Iterator[np.ndarray]:
         """For each group, the matrix called ``change`` without it times vectors [K, d, m]."""
@@ -146,7 +161,7 @@ class GroupedMoments:
         for group in range(len(self._second)):
             yield self.without(group).apply(change, vectors, product)
 
-    def _moment(self, removed: np.ndarray | None, sums: dict[str, np.ndarray]) -> SecondMoment:
+    def _moment(self, removed: np.ndarray | None, squares: np.ndarray, sums: dict[str, np.ndarray]) -> SecondMoment:
         rows, elements = max(1, int(sums["rows"])), max(1, int(sums["elements"]))  # sums over none are 0
         cross = sums["cross"] / rows
         channel_mean = sums["channel_sum"] / elements
@@ -157,6 +172,7 @@ class GroupedMoments:
         return SecondMoment(
             total=self._total,
             removed=removed,
+            squares=squares,
             rows=rows,
             mean=cross[:, entries, self._tap],
             channel_variance=channel_variance[:, self._channel],

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import block_cases as blocks
 import torch
 from torch import nn
 from torch.nn import functional
@@ -229,6 +230,56 @@ CASES: dict[str, Case] = {
     ),
     "vgg without last pooling": sequential_case(
         "vgg_cifar", lambda: vgg("8 M 8 M 8 M 8", True, lambda: nn.Linear(8 * 16, 4)), (3, 32, 32), 4
+    ),
+    "preact": Case(
+        "preact_resnet_cifar",
+        functools.partial(blocks.preact_state, "shortcut", "", "linear"),
+        blocks.preact_function,
+        (3, 32, 32),
+        7,
+    ),
+    "preact bottleneck": Case(
+        "preact_resnet_cifar",
+        functools.partial(blocks.preact_state, "shortcut", "", "linear", bottleneck=True),
+        blocks.preact_function,
+        (3, 32, 32),
+        7,
+    ),
+    "preact last norm": Case(
+        "preact_resnet_cifar",
+        functools.partial(blocks.preact_state, "shortcut", "bn", "linear"),
+        blocks.preact_function,
+        (3, 32, 32),
+        7,
+    ),
+    "preact bearpaw": Case(
+        "preact_resnet_cifar",
+        functools.partial(blocks.preact_state, "downsample", "bn", "fc", 3),
+        blocks.preact_function,
+        (3, 32, 32),
+        7,
+    ),
+    "preact bearpaw bottleneck": Case(
+        "preact_resnet_cifar",
+        functools.partial(blocks.preact_state, "downsample", "bn", "fc", 3, True),
+        blocks.preact_function,
+        (3, 32, 32),
+        7,
+    ),
+    "wide": Case("wide_resnet_cifar", blocks.wide_state, blocks.wide_function, (3, 32, 32), 7),
+    "resnext": Case("resnext_cifar", blocks.resnext_state, blocks.resnext_function, (3, 32, 32), 7),
+    "densenet kuangliu": Case(
+        "densenet_cifar",
+        functools.partial(blocks.dense_state, "linear", True),
+        blocks.dense_function,
+        (3, 32, 32),
+        7,
+    ),
+    "densenet bearpaw": Case(
+        "densenet_cifar", functools.partial(blocks.dense_state, "fc", True), blocks.dense_function, (3, 32, 32), 7
+    ),
+    "densenet of single convolutions": Case(
+        "densenet_cifar", functools.partial(blocks.dense_state, "fc", False), blocks.dense_function, (3, 32, 32), 7
     ),
     "perceptron": sequential_case(
         "sequential", lambda: nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 3)), (20,), 3

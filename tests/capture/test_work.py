@@ -31,6 +31,24 @@ class Work(TorchDispatchMode):
         super().__init__()
         self.calls, self.operations, self.bytes = Counter(), 0, 0
 
+    def __enter__(self):
+        self.matmul, np.matmul = np.matmul, self.product
+        return super().__enter__()
+
+    def __exit__(self, *failure):
+        np.matmul = self.matmul
+        return super().__exit__(*failure)
+
+    def product(self, left, right):
+        """NumPy's; of a matrix times its own transpose one triangle is computed."""
+        mirror = left.swapaxes(-1, -2)
+        own = (right.shape, right.strides, right.ctypes.data) == (mirror.shape, mirror.strides, mirror.ctypes.data)
+        result = self.matmul(left, right)
+        self.calls["matmul"] += 1
+        self.operations += (1 if own else 2) * result.size * left.shape[-1]
+        self.bytes += result.nbytes
+        return result
+
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
         packet = function._overloadpacket
@@ -92,15 +110,14 @@ def both(model, *shape):
 
 
 @pytest.mark.usefixtures("moments_only")
-@pytest.mark.parametrize(("stride", "counted"), [(1, 1.02), (2, 1.19)])
+@pytest.mark.parametrize(("stride", "counted"), [(1, 1.00), (2, 1.05)])
 def test_operations_of_a_residual_network(stride, counted):
     usual, ours = both(residual(stride), 3, 16, 16)
     layers = 5 if stride == 1 else 6
-    assert ours.operations < 1.1 * counted * usual.operations  # 3.7 where every patch is unfolded
+    assert ours.operations < 1.1 * counted * usual.operations  # 2.9 where every patch is unfolded
     assert ours.bytes < 6 * usual.bytes  # counted: 4.0, 5.0
-    assert ours.calls.total() < 20 * usual.calls.total()  # 15.5, 14.0, with one batch to a group
-    # once per layer the sum of its images, and what padding hides; then the one layer of stride 2 that is no point
-    assert ours.calls["im2col"] <= 2 * layers + (stride > 1) * 2 * SAMPLES // BATCH
+    assert ours.calls.total() < 22 * usual.calls.total()  # 18.1, 16.5, with one batch to a group
+    assert ours.calls["im2col"] <= 2 * layers  # once per layer the sum of its images, and what padding hides
     assert ours.calls["_local_scalar_dense"] <= 12 * SAMPLES // BATCH + 20 * layers, (
         "no number of a layer read per batch"
     )
@@ -109,13 +126,13 @@ def test_operations_of_a_residual_network(stride, counted):
 def test_unfolding_would_be_noticed(monkeypatch):
     monkeypatch.setattr(_convolution, "_correlated", lambda call, groups: False)
     usual, ours = both(residual(), 3, 16, 16)
-    assert ours.operations > 3 * usual.operations
+    assert ours.operations > 2.5 * usual.operations
 
 
 @pytest.mark.usefixtures("moments_only")
 def test_operations_of_linear_layers():
     usual, ours = both(mlp(512, 512, 512, 512, 10), 512)
-    assert ours.operations < 1.5 * usual.operations  # counted: 1.33, four products of each layer's size for three
+    assert ours.operations < 1.2 * usual.operations  # counted: 1.06, two full and two half products for three
 
 
 def test_a_wide_symmetric_product_is_made_once():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,8 +80,9 @@ def lcaudit(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pyte
     from lcaudit.cli import main
 
     (tmp_path / "work").mkdir()
+    (tmp_path / ".git").mkdir()  # no configuration is looked for above
     monkeypatch.chdir(tmp_path / "work")
-    for name in ("NO_COLOR", "FORCE_COLOR", "LCAUDIT_DEBUG", "LCAUDIT_DATA"):
+    for name in [name for name in os.environ if name.startswith("LCAUDIT_")] + ["NO_COLOR", "FORCE_COLOR"]:
         monkeypatch.delenv(name, raising=False)
 
     def run(*arguments: object) -> Ran:

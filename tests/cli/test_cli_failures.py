@@ -134,12 +134,12 @@ def test_a_rule_that_crashes_makes_the_audit_incomplete(lcaudit: Run, kit, monke
         (
             ["check", "x", "--data", "digits", "--export", "pdf=x"],
             "--export pdf=x: there is no format pdf",
-            "formats: html",
+            "formats: concise",
         ),
         (
             ["check", "x", "--data", "digits", "--export", "json="],
             "--export json=: expected FORMAT=PATH",
-            "formats: html",
+            "formats: concise",
         ),
         (["check", "x", "--data", "digits", "--export", "json=-"], "--export json=-: expected a path", "--format json"),
         (["check", "x", "--data", "digits", "--export", "json=a", "--export", "html=a"], "two reports would be", "own"),

@@ -21,11 +21,11 @@ ODD = specimens.odd_ones()
 
 
 def test_formats_are_the_files_of_the_folder():
-    assert formats() == ("html", "json", "text")
-    assert {writer(name).suffix for name in formats()} == {".html", ".json", ".txt"}
+    assert formats() == ("concise", "github", "gitlab", "html", "json", "junit", "markdown", "sarif", "text")
+    assert {writer(name).suffix for name in formats()} == {".html", ".json", ".md", ".sarif", ".txt", ".xml"}
     with pytest.raises(UsageError, match=r"unknown format \.\./x") as caught:
         render(specimens.report(), "../x")
-    assert "html, json, text" in caught.value.hint
+    assert "gitlab, html, json, junit" in caught.value.hint
 
 
 def test_listing_formats_imports_none_of_them():

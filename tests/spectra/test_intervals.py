@@ -11,9 +11,9 @@ from benchmarks.coverage import Cell, layer, population, rows, simulate
 from lcaudit.core.quantity import VERDICT_LEVEL
 from lcaudit.core.statistics import student_t
 from lcaudit.spectra import analyse
-from lcaudit.spectra.analyse import FEWEST_SAMPLES
 from lcaudit.spectra.correction import Treated
 from lcaudit.spectra.intervals import estimates, jackknife_error, share, short_by
+from lcaudit.spectra.sides import FEWEST_SAMPLES
 
 RUNS = 150
 

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
+from lcaudit.capture.stores import Store
 from lcaudit.core.types import InputMoments
 
 #: Unfolded numbers held at once: 16 MiB of float32, about a core's share of cache.
@@ -79,17 +81,20 @@ class Handler:
         read: function and arguments → the call, or ``None`` where it is not of this kind.
         refuse: why this call cannot be measured, or ``""``.
         shape: sides of its factors. geometry: in words, ``""`` where there is none.
-        accumulator: first call, sample groups, device of the sums → empty sums.
+        accumulator: first call, sample groups, device of the sums, what keeps Σ x xᵀ if not sums → empty sums.
         rows: the call's layout of rows, e.g. (batch, tokens); their number is the product.
         gradient_rows: call, output-like tensor → pieces [groups, outputs, some rows], together all rows in
             order, in one piece where ``maskable``; reads shapes and options of the call, no numbers.
         maskable: whether single rows can be left out.
+        keeps_rows: whether the accumulator can hand its rows to a store.
         kept: call → bool, which rows have a gradient; ``None`` for all.
         undress: module, its input, the call inside it → the call as the module means it, with its input.
         run: function, call, arguments → output; never writes to the weight.
         sample_rows: call, output-like tensor → the rows of each sample, inputs [b, groups, d, rows] and
             gradients [b, groups, o, rows], so that Σ g xᵀ over them is that sample's weight gradient;
             ``None`` where single samples' gradients are not formed.
+        operations: call, sample groups → about how many operations one sample's share of Σ x xᵀ takes, where
+            that is not a plain product's.
     """
 
     functions: tuple[Callable[..., torch.Tensor], ...]
@@ -99,14 +104,16 @@ class Handler:
     refuse: Callable[[Call], str]
     shape: Callable[[Call], Shape]
     geometry: Callable[[Call], str]
-    accumulator: Callable[[Call, int, torch.device], Accumulator]
+    accumulator: Callable[[Call, int, torch.device, Store | None], Accumulator]
     rows: Callable[[Call], tuple[int, ...]]
     gradient_rows: Callable[[Call, torch.Tensor], Iterator[torch.Tensor]]
     maskable: bool = True
+    keeps_rows: bool = True
     kept: Callable[[Call], torch.Tensor | None] = _all_rows
     undress: Callable[[Any, torch.Tensor, Call], Call] = _as_called
     run: Callable[[Any, Call, tuple[Any, ...], Mapping[str, Any]], torch.Tensor] = _plain
     sample_rows: Callable[[Call, torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None = None
+    operations: Callable[[Call, int], int | None] | None = None
 
 
 def arguments(names: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,8 +125,6 @@ def arguments(names: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> d
 _ROWS = 4096
 #: Rows that are gathered before they are multiplied: the product must outweigh its addition in float64.
 _GATHERED = 1024
-#: Side, and rows, from which the two equal off-diagonal blocks of a product are computed once.
-_HALVED, _HALVED_ROWS = 512, 1024
 
 
 class Products:
@@ -159,20 +164,20 @@ class Products:
 def add_product(total: torch.Tensor, rows: torch.Tensor) -> None:
     """``total += rows · rowsᵀ`` for ``rows`` [K, d, n]: products of some rows in their precision, summed in float64.
 
-    Cost: n d² multiplications, down to half as many for wide rows.
+    Cost: n d² operations on the CPU, twice as many elsewhere.
     """
     for part in rows.split(_ROWS, dim=2):
-        _add_block(total, part)
+        total += symmetric_product(part).to(total.device)
 
 
-def _add_block(total: torch.Tensor, rows: torch.Tensor) -> None:
-    side = rows.shape[1]
-    if side < _HALVED or rows.shape[2] < _HALVED_ROWS:  # fewer: moving the mirror image would take longer
-        total += torch.bmm(rows, rows.transpose(1, 2)).to(total)
-        return
-    cut = side // 2
-    beside = torch.bmm(rows[:, :cut], rows[:, cut:].transpose(1, 2)).to(total)
-    total[:, :cut, cut:] += beside
-    total[:, cut:, :cut] += beside.transpose(1, 2)
-    _add_block(total[:, :cut, :cut], rows[:, :cut])
-    _add_block(total[:, cut:, cut:], rows[:, cut:])
+def symmetric_product(rows: torch.Tensor) -> torch.Tensor:
+    """``rows · rowsᵀ`` of [K, d, n], in their precision.
+
+    On the CPU by NumPy, which knows a matrix times its own transpose and has one triangle computed only; PyTorch
+    computes both.
+    """
+    if rows.device.type != "cpu":
+        return torch.bmm(rows, rows.transpose(1, 2))
+    numbers = rows.detach().numpy()
+    with np.errstate(all="ignore"):  # what is not finite is found at the end
+        return torch.from_numpy(np.matmul(numbers, numbers.swapaxes(1, 2)))

@@ -17,10 +17,11 @@ from lcaudit.capture import patch_moments
 from lcaudit.capture.handlers._base import CHUNK, NO_BATCH, Call, Handler, Products, Shape, arguments
 from lcaudit.capture.handlers._windows import Window, each, sides
 from lcaudit.capture.patch_moments import PatchMoments
+from lcaudit.capture.stores import Store, on_cpu
 from lcaudit.core.types import InputMoments
 
-#: Operations in whose time one number is unfolded and copied.
-_COPY = 60
+#: Operations of a symmetric product in whose time one number is unfolded and copied, and one of a correlation made.
+_COPY, _CORRELATED = 180, 1.6
 #: Channels up to which correlations are taken in float64: their cost hardly counts.
 _FEW = 4
 _NAMES = "input weight bias stride padding dilation groups"
@@ -92,14 +93,14 @@ def _correlated(call: Call, groups: int) -> bool:
     if held > max(patch_moments.MOST_SPECTRUM, groups * window.groups * d * d):
         return False
     positions = math.prod(window.positions(image[1:]))
-    unfolding = window.groups * positions * (2 * d * d + _COPY * d)
+    unfolding = window.groups * positions * (d * d + _COPY * d)
     seen = max(-(-far // step) for far, step in zip(beyond, window.dilation, strict=True))
     if seen > 1:  # strips are unfolded
-        strips = 4 * max(beyond) * max(image[1:]) * window.groups * (2 * d * d + _COPY * d) // min(window.kernel)
+        strips = 4 * max(beyond) * max(image[1:]) * window.groups * (d * d + _COPY * d) // min(window.kernel)
     else:
         strips = _COPY * image[0] * sum(image[1:])
-    correlating = patch_moments.operations(window.kernel, window.dilation, window.groups, image) + strips
-    return correlating < unfolding
+    operations = patch_moments.operations(window.kernel, window.dilation, window.groups, image)
+    return _CORRELATED * operations + strips < unfolding
 
 
 class _Sums:
@@ -107,10 +108,14 @@ class _Sums:
     means and their overlap with the padding follow from it exactly, since unfolding is linear. Inputs of
     several sizes, or windows of several strides, are kept as several images."""
 
-    def __init__(self, call: Call, groups: int, device: torch.device) -> None:
+    def __init__(self, call: Call, groups: int, device: torch.device, store: Store | None = None) -> None:
         self.shape, self.device, self.groups = _shape(call), device, groups
         self.kernel = call.options.kernel
-        self.products = Products(groups, self.shape.groups, self.shape.inputs, device)
+        #: takes the rows in the place of sums
+        self.store = store
+        self.products = Products(0 if store else groups, self.shape.groups, self.shape.inputs, device)
+        #: of unfolded patches, entries [*kernel, channel], of the group that is being added
+        self.unfolded: Products | None = None
         self.square = torch.zeros(groups, call.inputs.shape[1], dtype=torch.float64, device=device)
         self.images: dict[tuple[Window, torch.Size], torch.Tensor] = {}
         self.samples: dict[tuple[Window, torch.Size], torch.Tensor] = {}
@@ -126,7 +131,9 @@ class _Sums:
         if kind not in self.images:
             self.images[kind] = torch.zeros(self.groups, *kind[1], dtype=torch.float64, device=self.device)
             self.samples[kind] = torch.zeros(self.groups, dtype=torch.int64)
-            self.correlated[kind] = self._correlation(call) if _correlated(call, self.groups) else None
+            self.correlated[kind] = (
+                self._correlation(call) if not self.store and _correlated(call, self.groups) else None
+            )
         correlation = self.correlated[kind]
         if correlation:
             correlation.add(inputs)
@@ -145,16 +152,30 @@ class _Sums:
         )
 
     def _unfold(self, inputs: torch.Tensor, window: Window, group: int) -> None:
+        if self.unfolded is None and not self.store:
+            self.unfolded = Products(1, self.shape.groups, self.shape.inputs, self.device)
         positions = math.prod(window.positions(inputs.shape[2:]))
         chunk = max(1, CHUNK // (self.shape.groups * self.shape.inputs * positions))
         for part in inputs.split(chunk):
-            columns = window.unfold(part).unflatten(1, (self.shape.groups, -1))
-            self.products.add(columns.permute(1, 2, 0, 3).flatten(2), group)
+            rows = window.rows(part)
+            if self.unfolded:
+                self.unfolded.add(rows, 0)
+            elif self.store:
+                self.store.add(rows.unflatten(1, (math.prod(self.kernel), -1)).transpose(1, 2).flatten(1, 2), group)
 
     def _take(self) -> None:
+        """What was summed of one group goes where it belongs, entries ordered as a weight's [channel, *kernel]."""
+        if self.store:
+            return
+        into = self.products.total[self.group]
+        if self.unfolded:
+            taps = math.prod(self.kernel)
+            moment = self.unfolded.settle()[0].unflatten(1, (taps, -1)).unflatten(3, (taps, -1))
+            into += moment.permute(0, 2, 1, 4, 3).reshape(into.shape)
+            self.unfolded.total.zero_()
         for correlation in self.correlated.values():
             if correlation and correlation.added:
-                self.square[self.group] += correlation.take(self.products.total[self.group])
+                self.square[self.group] += correlation.take(into)
 
     def finish(self) -> InputMoments:
         self._take()
@@ -176,7 +197,7 @@ class _Sums:
             rows += samples * inside.shape[1]
             elements += samples * math.prod(size[1:])
         return InputMoments(
-            second=self.products.settle().cpu(),
+            second=on_cpu(self.store.settle() if self.store else self.products.total),
             cross=cross,
             overlap=overlap / int(rows.sum()),
             tap=torch.arange(taps).repeat(channels),
@@ -186,6 +207,13 @@ class _Sums:
             rows=rows,
             elements=elements,
         )
+
+
+def _operations(call: Call, groups: int) -> int | None:
+    if not _correlated(call, groups):
+        return None
+    window = call.options
+    return patch_moments.operations(window.kernel, window.dilation, window.groups, tuple(call.inputs.shape[1:]))
 
 
 def _gradient_rows(call: Call, gradient: torch.Tensor) -> Iterator[torch.Tensor]:
@@ -215,4 +243,5 @@ def handler(function: Callable[..., torch.Tensor], module: type[torch.nn.Module]
         maskable=False,
         undress=_undress,
         sample_rows=_sample_rows,
+        operations=_operations,
     )

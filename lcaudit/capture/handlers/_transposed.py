@@ -16,6 +16,7 @@ import torch
 from lcaudit.capture.handlers._base import CHUNK, NO_BATCH, Call, Handler, Shape, arguments
 from lcaudit.capture.handlers._vectors import VectorSums
 from lcaudit.capture.handlers._windows import Window, each, sides
+from lcaudit.capture.stores import Store
 
 _NAMES = "input weight bias stride padding output_padding groups dilation"
 
@@ -55,9 +56,9 @@ class _Sums(VectorSums):
         self.add_rows(grouped.permute(1, 2, 0, 3).flatten(2), group)
 
 
-def _accumulator(call: Call, groups: int, device: torch.device) -> _Sums:
+def _accumulator(call: Call, groups: int, device: torch.device, store: Store | None = None) -> _Sums:
     shape = _shape(call)
-    return _Sums(shape.inputs, shape.groups, groups, device)
+    return _Sums(shape.inputs, shape.groups, groups, device, store)
 
 
 def _gradient_rows(call: Call, gradient: torch.Tensor) -> Iterator[torch.Tensor]:

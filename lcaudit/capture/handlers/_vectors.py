@@ -5,14 +5,17 @@ from __future__ import annotations
 import torch
 
 from lcaudit.capture.handlers._base import Products
+from lcaudit.capture.stores import Store, on_cpu, squares_of
 from lcaudit.core.types import InputMoments
 
 
 class VectorSums:
     """Σ x xᵀ and Σ x, with one pair of factors for each of ``channel_groups`` groups of entries."""
 
-    def __init__(self, d: int, channel_groups: int, groups: int, device: torch.device) -> None:
-        self.second = Products(groups, channel_groups, d, device)
+    def __init__(
+        self, d: int, channel_groups: int, groups: int, device: torch.device, store: Store | None = None
+    ) -> None:
+        self.second = store or Products(groups, channel_groups, d, device)
         self.first = torch.zeros(groups, channel_groups, d, dtype=torch.float64, device=device)
         self.rows = torch.zeros(groups, dtype=torch.int64)
 
@@ -24,7 +27,7 @@ class VectorSums:
 
     def finish(self) -> InputMoments:
         """The sums, on the CPU: one tap, which always lies inside the input."""
-        second, first = self.second.settle().cpu(), self.first.cpu()
+        second, first = on_cpu(self.second.settle()), self.first.cpu()
         d = first.shape[-1]
         return InputMoments(
             second=second,
@@ -33,7 +36,7 @@ class VectorSums:
             tap=torch.zeros(d, dtype=torch.int64),
             channel=torch.arange(d),
             channel_sum=first,
-            channel_square=second.diagonal(dim1=-2, dim2=-1).clone(),
+            channel_square=squares_of(second),
             rows=self.rows,
             elements=self.rows,
         )

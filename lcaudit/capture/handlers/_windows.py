@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -58,6 +59,24 @@ class Window:
             (*padded.shape[:2], *self.kernel, *positions), (batch, channel, *taps, *moves), padded.storage_offset()
         )
         return view.flatten(2 + len(self.kernel)).flatten(1, -2)
+
+    def rows(self, inputs: torch.Tensor) -> torch.Tensor:
+        """[b, c, *sides] → [groups, taps · c / groups, b · positions], padded: a column is a patch, [*kernel, c].
+
+        Copied from channels-last images, where what a patch holds of a line lies in one piece.
+        """
+        images = self.pad(inputs).movedim(1, -1).contiguous()
+        positions = self.positions(inputs.shape[2:])
+        batch, *steps, _ = images.stride()
+        taps = [step * dilation for step, dilation in zip(steps, self.dilation, strict=True)]
+        moves = [step * stride for step, stride in zip(steps, self.stride, strict=True)]
+        size = (len(images), *positions, *self.kernel, images.shape[-1])
+        patches = images.as_strided(size, (batch, *moves, *taps, 1)).reshape(
+            -1, math.prod(self.kernel), images.shape[-1]
+        )
+        if self.groups == 1:
+            return patches.flatten(1).T.unsqueeze(0)
+        return patches.unflatten(2, (self.groups, -1)).permute(2, 0, 1, 3).flatten(2).transpose(1, 2)
 
     def words(self) -> str:
         """E.g. ``3×3, stride 2, padding 1, 4 groups``."""

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from lcaudit.capture.handlers._base import Accumulator, Call, Handler, Shape, arguments
 from lcaudit.capture.handlers.linear import gradient_rows
+from lcaudit.capture.stores import Store
 from lcaudit.core.types import InputMoments
 
 #: Largest vocabulary whose Σ_x is kept: 8 MiB for each group of samples.
@@ -76,7 +77,8 @@ class _Sums:
         )
 
 
-def _accumulator(call: Call, groups: int, device: torch.device) -> Accumulator:
+def _accumulator(call: Call, groups: int, device: torch.device, store: Store | None = None) -> Accumulator:
+    assert store is None, "keeps no rows"
     return _Sums(call, groups, device)
 
 
@@ -91,6 +93,8 @@ HANDLER = Handler(
     accumulator=_accumulator,
     rows=lambda call: tuple(call.inputs.shape),
     gradient_rows=gradient_rows,
+    keeps_rows=False,
+    operations=lambda call, groups: 0,
     kept=_kept,
     run=_run,
 )

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from lcaudit.capture.handlers._base import NO_BATCH, Accumulator, Call, Handler, Shape, arguments
 from lcaudit.capture.handlers._vectors import VectorSums
+from lcaudit.capture.stores import Store
 
 _PRODUCTS = (torch.matmul, torch.mm, torch.Tensor.matmul, torch.Tensor.mm, torch.Tensor.__matmul__)
 
@@ -47,9 +48,9 @@ class _Sums(VectorSums):
         self.add_rows((rows if keep is None else rows[keep]).T.unsqueeze(0), group)
 
 
-def accumulator(call: Call, groups: int, device: torch.device) -> Accumulator:
+def accumulator(call: Call, groups: int, device: torch.device, store: Store | None = None) -> Accumulator:
     """Empty sums."""
-    return _Sums(call.inputs.shape[-1], 1, groups, device)
+    return _Sums(call.inputs.shape[-1], 1, groups, device, store)
 
 
 def gradient_rows(call: Call, gradient: torch.Tensor) -> Iterator[torch.Tensor]:

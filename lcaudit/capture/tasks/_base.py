@@ -46,6 +46,7 @@ class Task:
         residual: outputs, targets → ∂(−log p)/∂f [r, C].
         root: outputs → the columns [r, C] of a matrix S with S Sᵀ = E_p[residual residualᵀ] at each row.
         fisher: outputs → Σ over rows of E_p[residual residualᵀ], [C, C].
+        structure: outputs → its diagonal [C], and rows [r, C] such that beside its diagonal it is −rowsᵀ rows.
     """
 
     title: str
@@ -67,6 +68,7 @@ class Task:
     residual: Callable[[Tensor, Tensor], Tensor]
     root: Callable[[Tensor], Iterator[Tensor]]
     fisher: Callable[[Tensor], Tensor]
+    structure: Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def unit_columns(scale: Tensor) -> Iterator[Tensor]:

@@ -179,6 +179,13 @@ class Objective:
             total += self.task.fisher(batch.double(part))
         return total
 
+    def structure(
+        self, outputs: Tensor, targets: Tensor | None = None, mask: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """:meth:`closed_form` in parts, none of them C × C: see ``structure`` of a task."""
+        batch = self.batch(outputs, targets, mask)
+        return (self.task.structure(batch.double(part)) for part in batch.parts())
+
     def batch(self, outputs: Tensor, targets: Tensor | None, mask: Tensor | None) -> Batch:
         """The positions that count, as rows.
 

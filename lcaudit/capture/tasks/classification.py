@@ -82,6 +82,14 @@ def _fisher(outputs: Tensor) -> Tensor:
     return fisher - torch.diag(fisher.sum(1))
 
 
+def _structure(outputs: Tensor) -> tuple[Tensor, Tensor]:
+    p = outputs.softmax(-1)
+    top = p.argmax(1, keepdim=True)
+    # 1 − p of the likeliest class as the sum of the others: nothing cancels
+    rest = (1 - p).scatter(1, top, p.scatter(1, top, 0.0).sum(1, keepdim=True))
+    return (p * rest).sum(0), p
+
+
 TASK = Task(
     title="classification",
     convention="ℓ = −log softmax(f)_y in nats, summed over the positions of a sample that count",
@@ -102,4 +110,5 @@ TASK = Task(
     residual=_residual,
     root=_root,
     fisher=_fisher,
+    structure=_structure,
 )

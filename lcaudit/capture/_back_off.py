@@ -1,0 +1,54 @@
+"""How many samples go through the network at once, and fewer of them where memory runs out."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from lcaudit.core.errors import EnvironmentFailure, out_of_memory
+
+AUTO = "auto"
+#: Where to begin, by type of device: enough to keep it busy.
+_FIRST = {"cuda": 512}
+_FIRST_ELSEWHERE = 50
+
+Result = TypeVar("Result")
+
+
+def sizes(asked: int | str, device: torch.device, samples: int) -> list[int]:
+    """Batch sizes to try in turn: the one asked for alone, or for ``auto`` ever half as many down to one."""
+    if asked != AUTO:
+        return [int(asked)]
+    found = [max(1, min(_FIRST.get(device.type, _FIRST_ELSEWHERE), samples))]
+    while found[-1] > 1:
+        found.append(found[-1] // 2)
+    return found
+
+
+def first_batch_size(asked: int | str, device: torch.device, samples: int) -> int:
+    """Where :func:`backing_off` begins."""
+    return sizes(asked, device, samples)[0]
+
+
+def backing_off(run: Callable[[int], Result], asked: int | str, device: torch.device, samples: int) -> Result:
+    """``run`` with the first batch size that fits into memory.
+
+    Raises:
+        EnvironmentFailure: not even one sample fits, or not the number that was asked for.
+    """
+    for size in sizes(asked, device, samples):
+        try:
+            return run(size)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+        gc.collect()  # what the failed run held, cycles included, before the next one asks
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+    raise EnvironmentFailure(
+        f"memory ran out with {size} sample{'s' if size > 1 else ''} a pass on {device.type}",
+        "use a smaller --batch-size, or auto" if asked != AUTO else "use fewer --layers, or a device with more memory",
+    )

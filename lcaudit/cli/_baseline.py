@@ -1,0 +1,64 @@
+"""Reading a baseline for a command, and what to type where it cannot be compared."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lcaudit.core.errors import LimitExceeded, MalformedInput, UsageError
+from lcaudit.core.files import read_regular
+from lcaudit.core.text import display_name
+
+if TYPE_CHECKING:
+    from lcaudit.core.comparison import Baseline
+
+#: Where a baseline lies unless another place is named.
+FILE = Path("lcaudit-baseline.json")
+#: A baseline of 10,000 layers is below this.
+_MOST_BYTES = 32 * 2**20
+
+
+def read_baseline(path: Path) -> Baseline:
+    """The baseline in a file.
+
+    Raises:
+        MalformedInput, LimitExceeded: it is none.
+    """
+    from lcaudit import comparisons
+
+    shown = display_name(path)
+    try:
+        return comparisons.read(read_regular(path, _MOST_BYTES))
+    except (MalformedInput, LimitExceeded) as error:
+        said = error.message if error.message.startswith(shown) else f"{shown}: {error.message}"
+        raise type(error)(said, error.hint or "`lcaudit baseline create` writes one") from None
+
+
+@contextmanager
+def refreshing(file: Path | None) -> Iterator[None]:
+    """A baseline that cannot be compared is refused with the command, as it would be typed here, that makes it anew."""
+    from lcaudit.comparisons import NotComparable
+
+    try:
+        yield
+    except NotComparable as error:
+        raise UsageError(error.message, f"measure it anew: `{_create(click.get_current_context(), file)}`") from None
+
+
+def _create(ctx: click.Context, file: Path | None) -> str:
+    words = ["lcaudit", "baseline", "create", str(ctx.params.get("model") or ctx.params.get("source"))]
+    from lcaudit.cli._measuring import options
+
+    for parameter in options(set(), True):
+        value = ctx.params.get(parameter.name or "")
+        if value is None or value == () or value == parameter.get_default(ctx):
+            continue
+        several = getattr(parameter, "multiple", False)
+        for one in value if several else [value]:
+            words += [parameter.opts[0], ",".join(map(str, one)) if isinstance(one, tuple) else str(one)]
+    return shlex.join([*words, "--force", "--file", str(file or FILE)])

@@ -1,0 +1,196 @@
+"""Whole audits of repositories: what is fetched, what is recorded, and the same again without a network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import hub_material
+import pytest
+from conftest import TOKEN, Machine, Ran
+from fake_hub import FakeHub, Repository
+
+CONVERTED = "refs/convert/parquet"
+QUIET = ("--no-output", "--format", "json")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def repositories(hub: FakeHub) -> None:
+    whole = hub_material.safetensors()
+    hub.add(
+        "audit/small",
+        {"model.safetensors": whole, "pytorch_model.bin": bytes(9000), "config.json": b"{}", "README.md": b"# small"},
+        revisions={"v1": {"model.safetensors": whole}, "feature/x": {"model.safetensors": whole, "x": b""}},
+    )
+    hub.add("audit/sharded", {**hub_material.sharded(), "pytorch_model.bin": bytes(9000)})
+    hub.add("audit/pickled", {"pytorch_model.bin": hub_material.pickled(), "training_args.bin": b"\x80\x04."})
+    hub.add("audit/nested", {"epoch9/best.safetensors": whole, "epoch9/config.json": b"{}", "a.bin": bytes(5)})
+    parts = {
+        "plain/test/0000.parquet": hub_material.parquet(0, 20),
+        "plain/test/0001.parquet": hub_material.parquet(20, 40),
+        "plain/train/0000.parquet": hub_material.parquet(0, 30),
+    }
+    hub.add("audit/pictures", {"README.md": b""}, kind="dataset", revisions={CONVERTED: parts})
+    hub.add("audit/own", {"data/train-00000-of-00001.parquet": hub_material.parquet(0, 30)}, kind="dataset")
+
+
+def measured(ran: Ran) -> Any:
+    assert ran.code in (0, 1), ran.err
+    return json.loads(ran.out)["measurements"]
+
+
+def asked(hub: FakeHub, start: int) -> list[str]:
+    """Paths of the files that were asked for since."""
+    return [
+        request.path.partition("/resolve/")[2][41:] for request in hub.requests[start:] if "/resolve/" in request.path
+    ]
+
+
+def test_a_repository_is_audited_and_again_offline(hub: FakeHub, machine: Machine, away: Machine) -> None:
+    start = len(hub.requests)
+    ran = machine("check", "audit/small", "--data", "hf:audit/pictures", *QUIET)
+    online = measured(ran)
+    repository = hub.repositories["model", "audit/small"]
+    commit = repository.commit("main")
+    assert online["checkpoint"]["hub"] == {"name": "audit/small", "revision": "", "commit": commit, "notes": []}
+    assert online["checkpoint"]["name"] == "audit/small"
+    assert [file["name"] for file in online["checkpoint"]["files"]] == ["model.safetensors"]
+    assert online["network"]["title"].startswith("ResNet-8")
+    data = hub.repositories["dataset", "audit/pictures"]
+    assert online["probe"]["hub"]["commit"] == data.commit(CONVERTED)
+    assert (online["probe"]["hub"]["revision"], online["probe"]["split"]) == (CONVERTED, "test")
+    assert (online["probe"]["dataset"], online["probe"]["samples"]) == ("cifar10", 40)
+    assert online["probe"]["classes"] == list(hub_material.CLASSES)
+    # nothing but what is needed, and sizes are told before it comes
+    fetched = set(asked(hub, start))
+    assert fetched == {"model.safetensors", "config.json", "plain/test/0000.parquet", "plain/test/0001.parquet"}
+    size = sum(len(repository.revisions["main"][name]) for name in ("model.safetensors", "config.json"))
+    assert f"audit/small: downloading 2 files, {size / 1000:.3g} kB, commit {commit[:12]}" in ran.err
+
+    start = len(hub.requests)
+    ran = away("check", "audit/small", "--data", "hf:audit/pictures", *QUIET)
+    offline = measured(ran)
+    assert len(hub.requests) == start, "offline means no request at all"
+    note = "offline mode: files of the cache were used, the Hub was not asked"
+    for kind in ("checkpoint", "probe"):
+        assert offline[kind]["hub"].pop("notes") == [note]
+        online[kind]["hub"].pop("notes")
+    assert note in offline["probe"]["preprocessing"]
+    offline["probe"]["preprocessing"].remove(note)
+    assert offline == online
+
+
+def test_the_page_and_the_text_name_the_commit(hub: FakeHub, machine: Machine) -> None:
+    commit = hub.repositories["model", "audit/small"].commit("v1")
+    page = machine("check", "audit/small@v1", "--data", "hf:audit/pictures", "--no-output", "--format", "html")
+    assert commit in page.out and "audit/small" in page.out
+    text = machine("check", "audit/small@v1", "--data", "hf:audit/pictures", "--no-output")
+    assert f"audit/small@v1, commit {commit[:12]}" in text.out
+
+
+def test_shards_are_fetched_by_their_index(hub: FakeHub, machine: Machine) -> None:
+    start = len(hub.requests)
+    found = measured(machine("check", "audit/sharded", "--data", "hf:audit/pictures:train", *QUIET))
+    assert found["checkpoint"]["container"] == "safetensors-sharded" and len(found["checkpoint"]["files"]) == 4
+    assert "pytorch_model.bin" not in asked(hub, start)
+    assert (found["probe"]["split"], found["probe"]["available"]) == ("train", 30)
+
+
+def test_a_pickle_alone_goes_through_the_usual_checks(machine: Machine) -> None:
+    found = measured(machine("check", "audit/pickled", "--data", "hf:audit/pictures", *QUIET))
+    assert [file["name"] for file in found["checkpoint"]["files"]] == ["pytorch_model.bin"]
+
+
+ADDRESSES = {
+    "hf://audit/small@v1": ("v1", "model.safetensors"),
+    "hf:audit/small@feature%2Fx": ("feature/x", "model.safetensors"),
+    "https://huggingface.co/audit/small": ("", "model.safetensors"),
+    "https://huggingface.co/audit/small/tree/v1": ("v1", "model.safetensors"),
+    "https://huggingface.co/audit/small/blob/main/model.safetensors": ("main", "model.safetensors"),
+    "https://hf.co/audit/nested/tree/main/epoch9": ("main", "best.safetensors"),
+    "hf:audit/nested/epoch9/best.safetensors": ("", "best.safetensors"),
+}
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_every_way_to_name_a_repository(hub: FakeHub, machine: Machine, address: str) -> None:
+    revision, file = ADDRESSES[address]
+    found = measured(machine("check", address, "--data", "hf:audit/pictures", "--layers", "linear", *QUIET))
+    name = "audit/nested" if "nested" in address else "audit/small"
+    commit = hub.repositories["model", name].commit(revision or "main")
+    assert found["checkpoint"]["hub"] == {"name": name, "revision": revision, "commit": commit, "notes": []}
+    assert [one["name"] for one in found["checkpoint"]["files"]] == [file]
+
+
+@pytest.mark.parametrize(
+    ("data", "split", "revision"),
+    [
+        ("hf:audit/own", "train", ""),
+        ("hf:audit/own@main:train", "train", "main"),
+        ("hf://datasets/audit/pictures:plain/train", "train", CONVERTED),
+        ("https://huggingface.co/datasets/audit/pictures", "test", CONVERTED),
+        ("hf:audit/own/data/train-00000-of-00001.parquet", "train", ""),
+    ],
+)
+def test_every_way_to_name_data(machine: Machine, data: str, split: str, revision: str) -> None:
+    found = measured(machine("check", "audit/small", "--data", data, "--layers", "linear", *QUIET))
+    assert (found["probe"]["split"], found["probe"]["hub"]["revision"]) == (split, revision)
+
+
+def test_what_exists_here_wins_and_asks_nobody(hub: FakeHub, machine: Machine) -> None:
+    (machine.folder / "audit").mkdir()
+    (machine.folder / "audit" / "small").write_bytes(hub_material.safetensors())
+    (machine.folder / "test.parquet").write_bytes(hub_material.parquet())
+    start = len(hub.requests)
+    try:
+        found = measured(machine("check", "audit/small", "--data", "test.parquet", *QUIET))
+        missing = machine("check", "audit/absent", "--data", "test.parquet", *QUIET)
+        dotted = machine("check", "./other/small", "--data", "test.parquet", *QUIET)
+        weights = machine("check", "other/small.pt", "--data", "test.parquet", *QUIET)
+    finally:
+        (machine.folder / "audit" / "small").unlink()
+        (machine.folder / "audit").rmdir()
+    assert found["checkpoint"]["hub"] is None and found["probe"]["hub"] is None
+    for ran in (missing, dotted, weights):
+        assert ran.code == 2 and "no such file or folder" in ran.err
+    assert len(hub.requests) == start
+
+
+def test_the_token_stays_with_the_hub(hub: FakeHub, another: Callable[..., Machine]) -> None:
+    """Large files come from another server; a listing that is sent elsewhere must not take the token along."""
+    hub.add("audit/elsewhere", {"model.safetensors": hub_material.safetensors()}, listing=_elsewhere)
+    start = len(hub.requests)
+    machine = another(HF_TOKEN=TOKEN)
+    shown = [machine("check", name, "--data", "hf:audit/own", *QUIET) for name in ("audit/small", "audit/elsewhere")]
+    with_token = {request.server for request in hub.requests[start:] if TOKEN in str(request.headers)}
+    assert with_token == {"hub"}
+    assert {request.server for request in hub.requests[start:]} == {"hub", "store"}
+    for ran in shown:
+        assert TOKEN not in ran.out + ran.err and "Signature" not in ran.out + ran.err
+
+
+def _elsewhere(handler: Any) -> bool:
+    if handler.server.name == "hub":
+        return handler.reply(307, b"", {"Location": handler.server.hub.store_url + handler.path})
+    return False
+
+
+def test_a_renamed_repository_is_followed_and_said(hub: FakeHub, machine: Machine) -> None:
+    hub.moved["audit/before"] = "audit/small"
+    found = measured(machine("check", "audit/before", "--data", "hf:audit/own", "--layers", "linear", *QUIET))
+    assert found["checkpoint"]["hub"]["name"] == "audit/small"
+    assert found["checkpoint"]["hub"]["notes"] == ["audit/before is now called audit/small"]
+
+
+def test_a_branch_that_moved_on_is_fetched_again(hub: FakeHub, machine: Machine) -> None:
+    repository = hub.add("audit/moving", {"model.safetensors": hub_material.safetensors()})
+    arguments = ("check", "audit/moving", "--data", "hf:audit/own", "--layers", "linear", *QUIET)
+    before = measured(machine(*arguments))["checkpoint"]["hub"]["commit"]
+    repository.revisions["main"] = {**repository.revisions["main"], "config.json": b'{"new": 1}'}
+    after = measured(machine(*arguments))["checkpoint"]["hub"]["commit"]
+    assert (before, after) == (
+        Repository.sha({"model.safetensors": hub_material.safetensors()}),
+        repository.commit("main"),
+    )
+    assert before != after

@@ -11,6 +11,7 @@ import click
 from lcaudit.cli._baseline import read_baseline, refreshing
 from lcaudit.cli._help import option
 from lcaudit.cli._output import check_outputs, deliver, output_options, parse_exports
+from lcaudit.cli._pictures import picture_options
 from lcaudit.cli._progress import Progress
 from lcaudit.cli._settings import Configured, of_context, settings_options
 from lcaudit.cli._streams import show
@@ -24,24 +25,14 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, value: str | None) 
     try:
         return tuple(float(part) for part in value.split(","))
     except ValueError:
-        raise click.BadParameter(
-            f"{display_name(value)!r}: expected numbers separated by commas, e.g. 0.5,0.5,0.5"
-        ) from None
-
-
-def _sides(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    if value is None:
-        return None
-    sides = value.lower().replace("×", "x").split("x")
-    if len(sides) > 2 or not all(side.isascii() and side.isdigit() and 0 < len(side) < 6 for side in sides):
-        raise click.BadParameter(f"{display_name(value)!r}: expected pixels, e.g. 224 or 224x320")
-    return int(sides[0]), int(sides[-1])
+        seen = repr(display_name(value))
+        raise click.BadParameter(f"{seen}: expected numbers separated by commas, e.g. 0.5,0.5,0.5") from None
 
 
 def _share(ctx: click.Context, parameter: click.Parameter, value: float) -> float:
-    if math.isnan(value):  # lies in every range, and below which nothing is
-        raise click.BadParameter("nan: expected a number from 0 to 1")
-    return value
+    if not math.isnan(value):  # lies in every range, and below which nothing is
+        return value
+    raise click.BadParameter("nan: expected a number from 0 to 1")
 
 
 class _Memory(click.ParamType[int]):
@@ -159,27 +150,13 @@ class _NumberOr(click.ParamType[int | str]):
     metavar="R,G,B",
     help="Standard deviation of each channel; needs --mean.",
 )
-@option(
-    "Probe",
-    "--input-size",
-    callback=_sides,
-    metavar="N|HxW",
-    help="Bring pictures to this many pixels.  [default: the network's own]",
-)
-@option(
-    "Probe",
-    "--interpolation",
-    type=click.Choice(["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]),
-    help="How pictures are resized.  [default: the network's own, else bilinear]",
-)
+@picture_options
 @option(
     "Network",
     "--arch",
     discovered=_no_code,
     metavar="ARCH",
-    help="FILE.py:FACTORY builds the network with your own function (this runs that file's code); timm:NAME and "
-    "torchvision:NAME with these libraries; a family's name considers that family alone.  [default: recognised from "
-    "config.json beside the weights, and from names and shapes]",
+    help="FILE.py:FACTORY (runs that file), timm:NAME, torchvision:NAME, or a family.  [default: recognised]",
 )
 @option(
     "Hub",

@@ -25,8 +25,7 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, value: str | None) 
     try:
         return tuple(float(part) for part in value.split(","))
     except ValueError:
-        seen = repr(display_name(value))
-        raise click.BadParameter(f"{seen}: expected numbers separated by commas, e.g. 0.5,0.5,0.5") from None
+        raise click.BadParameter(f"{display_name(value)!r}: expected numbers such as 0.5,0.5,0.5") from None
 
 
 def _share(ctx: click.Context, parameter: click.Parameter, value: float) -> float:

@@ -41,6 +41,8 @@ def audit(
     samples: int | str | None = None,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
+    input_size: int | tuple[int, int] | None = None,
+    interpolation: str | None = None,
     batch_size: int | str = "auto",
     seed: int = 0,
     dtype: str = "float32",
@@ -73,6 +75,8 @@ def audit(
         columns: which columns of a table are the ``image`` and the ``label``, where their types do not say.
         samples: how many of the probe's samples; ``None`` for all, at most 5,000; ``auto`` for as many as it
             takes to decide every verdict, at most 5,000.
+        input_size: side of the pictures that the network sees, or (height, width); ``None`` for its own.
+        interpolation: by which they are resized, e.g. ``bicubic``; ``None`` for the network's own.
         fisher: ``expected``, labels drawn from the network's own predictive distribution, or ``empirical``,
             the given labels; ``None`` for the convention's own.
         mc_samples: draws per sample, or ``exact`` for the whole expectation.
@@ -117,6 +121,7 @@ def audit(
         checkpoint, networks, probe = opening.opened(
             model, data, arch, max_download, progress, root=data_root, split=split, samples=samples, seed=seed,
             mean=mean, std=std, task=task, ignore_index=ignore_index, columns=columns or {},
+            input_size=opening.sides(input_size), interpolation=interpolation or "",
         )  # fmt: skip
     network, identified = networks[0], None
     if not checkpoint.non_finite:  # nothing can be measured through weights that are not numbers

@@ -75,3 +75,8 @@ def check_kinds(model: object, data: object, arch: object) -> None:
             f"arch is a {type(arch).__name__}, expected 'file.py:factory' or the name of a family",
             "put the function into a file and pass its path and name as one string",
         )
+
+
+def sides(size: int | tuple[int, int] | None) -> tuple[int, ...]:
+    """One side stands for a square."""
+    return () if size is None else (size, size) if isinstance(size, int) else tuple(size)

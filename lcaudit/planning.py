@@ -11,7 +11,7 @@ from lcaudit.core import hub
 from lcaudit.core.machine import DTYPES, choose_device, environment, memory_allowance
 from lcaudit.core.plan import Plan
 from lcaudit.core.settings import Settings
-from lcaudit.opening import check_kinds, opened
+from lcaudit.opening import check_kinds, opened, sides
 
 
 def dry_run(
@@ -25,6 +25,8 @@ def dry_run(
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     columns: Mapping[str, str] | None = None,
+    input_size: int | tuple[int, int] | None = None,
+    interpolation: str | None = None,
     batch_size: int | str = "auto",
     seed: int = 0,
     dtype: str = "float32",
@@ -56,7 +58,8 @@ def dry_run(
     _, (network, *_), probe = opened(
         model, data, arch, max_download, progress, root=data_root, split=split,
         samples=None if samples == "auto" else samples, seed=seed, mean=mean, std=std, task=task,
-        ignore_index=ignore_index, columns=columns or {},
+        ignore_index=ignore_index, columns=columns or {}, input_size=sides(input_size),
+        interpolation=interpolation or "",
     )  # fmt: skip
     batch_size = capture.first_batch_size(batch_size, on, probe.record.samples)
     planned, stages = capture.plan_run(
@@ -90,6 +93,7 @@ def planned(
     Cost: opening checkpoint and probe; nothing is measured. Raises: as :func:`audit` does before it measures.
     """
     wanted = {"root": data_root, "seed": seed, "task": task, "ignore_index": ignore_index, **options}
+    wanted |= {"input_size": sides(options.get("input_size")), "interpolation": options.get("interpolation") or ""}
     checkpoint, _, probe = opened(model, data, arch, max_download, progress, **wanted)
     whose = capture.fisher_of(fisher, mc_samples, convention)
     asked = Settings(

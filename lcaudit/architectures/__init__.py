@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # listing the families must not load torch
+    from lcaudit.core.identity import Recognition
     from lcaudit.core.types import Checkpoint, Network
 
 
@@ -18,8 +20,9 @@ def resolve(checkpoint: Checkpoint, arch: str | None = None) -> Network:
     Args:
         checkpoint: names and tensors, wrappers already undone.
         arch: ``file.py:factory`` runs that file and calls the factory without arguments; it must
-            return an ``nn.Module``. The name of a family considers that family alone. ``None``
-            considers every family.
+            return an ``nn.Module``. ``timm:NAME`` and ``torchvision:NAME`` are built by these libraries. The
+            name of a family considers that family alone. ``None`` considers, in this order, the
+            ``config.json`` beside the weights, every family, and the index of the libraries' networks.
 
     Returns:
         The module in eval mode, on the CPU, without gradients: float64 if any stored number is
@@ -32,10 +35,23 @@ def resolve(checkpoint: Checkpoint, arch: str | None = None) -> Network:
         UnknownArchitecture: no family, or not the one named, has exactly these tensors.
         AmbiguousArchitecture: several families have them and compute different functions.
         MalformedInput: a tensor cannot be loaded without changing its numbers.
+        EnvironmentFailure: the network is timm's or torchvision's, which is not installed.
     """
     from lcaudit.architectures._resolver import resolve_checkpoint
 
     return resolve_checkpoint(checkpoint, arch)
+
+
+def recognise(shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]) -> Recognition:
+    """Which network has these names and shapes; no tensor is read and no library needed.
+
+    Args:
+        shapes: by key, prefixes undone.
+        config: the ``config.json`` beside the weights, unchecked; empty if there is none.
+    """
+    from lcaudit.architectures._recognition import recognise as recognise_shapes
+
+    return recognise_shapes(shapes, config)
 
 
 def candidates(checkpoint: Checkpoint, arch: str | None = None) -> tuple[Network, ...]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-
+from lcaudit.core.measurements import Normalisation
 from lcaudit.core.text import count, display_name, one_line
-from lcaudit.core.types import Match
+from lcaudit.core.types import Match, Shaping
+
+if TYPE_CHECKING:  # most tensors are told from their names alone, without torch
+    import torch
 
 Shapes = Mapping[str, tuple[int, ...]]
 #: Step name of a piece of evidence that lowers the confidence to ``assumed``: public code exists that
@@ -18,6 +21,12 @@ RIVAL = "rival"
 COUNTER = "num_batches_tracked"
 #: Largest side of a tensor that is looked at: products of four sides still fit 64 bits.
 MOST_SIDE = 1 << 24
+
+
+def of_imagenet(source: str) -> Shaping:
+    """What is usually done to pictures for networks of ImageNet, on the authority of ``source``."""
+    normalisation = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), source)
+    return Shaping((224, 224), (256, 256), "centre", "bilinear", normalisation, False, source)
 
 
 class Unlike(Exception):
@@ -90,6 +99,8 @@ def indices(shapes: Shapes, prefix: str) -> list[int]:
 
 def fit(build: Callable[[], torch.nn.Module], shapes: Shapes) -> None:
     """Raise :class:`Unlike` unless the network has exactly these tensors. Allocates none of them."""
+    import torch
+
     with torch.device("meta"):
         expected = {key: tuple(value.shape) for key, value in build().state_dict().items() if not key.endswith(COUNTER)}
     differences = compare(expected, shapes)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from lcaudit.architectures._reading import Shapes, Unlike, fit, indices, side
-from lcaudit.architectures._resnet import Layout, ResNet
+
+if TYPE_CHECKING:  # what is no residual network is told without torch
+    from lcaudit.architectures._resnet import Layout, ResNet
 
 #: Neither code base goes beyond four stages; a fifth would be another network.
 STAGES = (3, 4)
@@ -37,6 +40,8 @@ def read_layout(shapes: Shapes, max_pool: bool) -> Layout:
             raise Unlike("it has neither linear.weight nor fc.weight")
         if outputs % widths[0]:
             raise Unlike(f"a block of width {widths[0]} gives {outputs} channels")
+        from lcaudit.architectures._resnet import Layout, ResNet
+
         layout = Layout(
             channels=channels,
             stem=stem,
@@ -115,6 +120,8 @@ def to_variant(layout: Layout) -> dict[str, str | int | bool]:
 
 def from_variant(variant: Mapping[str, str | int | bool]) -> ResNet:
     """Build the network that :func:`to_variant` described."""
+    from lcaudit.architectures._resnet import Layout, ResNet
+
     return ResNet(
         Layout(
             channels=int(variant["channels"]),

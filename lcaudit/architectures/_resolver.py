@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from lcaudit.architectures import _strict, _user
+from lcaudit.architectures import _libraries, _library_networks, _strict, _user
 from lcaudit.architectures._reading import COUNTER, RIVAL, Reader
 from lcaudit.core import plugins
 from lcaudit.core.errors import AmbiguousArchitecture, MalformedInput, UnknownArchitecture, UsageError
@@ -25,9 +25,27 @@ def resolve_checkpoint(checkpoint: Checkpoint, arch: str | None) -> Network:
     if not checkpoint.tensors:
         raise MalformedInput(f"{display_name(checkpoint.record.name)} holds no tensors")
     _strict.check_stored(checkpoint.tensors)
+    if arch is not None and arch.partition(":")[0] in _libraries.LIBRARIES:
+        return _library_networks.named(checkpoint, arch)
     if arch is not None and arch not in plugins.names(_PACKAGE):
         return _declared(checkpoint, arch)
-    family, match, confidence = _identify(checkpoint, arch)
+    doubts: list[Evidence] = []
+    if arch is None:
+        network, doubts = _library_networks.from_config(checkpoint)
+        if network:
+            return network
+    shapes = {key: tuple(tensor.shape) for key, tensor in checkpoint.tensors.items()}
+    families: dict[str, Family] = {
+        name: plugins.load(_PACKAGE, name, "FAMILY") for name in ([arch] if arch else plugins.names(_PACKAGE))
+    }
+    matches = {name: match for name, family in families.items() if (match := family.match(shapes))}
+    if not matches and arch is None:
+        network = _library_networks.from_index(checkpoint, doubts)
+        if network:
+            return network
+    if not matches:
+        raise _unknown(families, shapes, arch, doubts)
+    family, match, confidence = _choose(matches, arch)
     with torch.device("meta"):
         module = plugins.load(_PACKAGE, family, "FAMILY").build(match.variant)
     loaded = _strict.load(module, checkpoint.tensors, match.rename or {}, match.title)
@@ -36,22 +54,23 @@ def resolve_checkpoint(checkpoint: Checkpoint, arch: str | None) -> Network:
         title=match.title,
         variant=match.variant,
         confidence=confidence,
-        evidence=(_tensors(checkpoint), *match.evidence, *loaded),
+        evidence=(_tensors(checkpoint), *doubts, *match.evidence, *_in_libraries(shapes), *loaded),
         assumptions=match.assumptions,
         parameters=_parameters(module),
         input_shape=match.input_shape,
         classes=match.classes,
         dtype=_strict.stored_dtype(checkpoint.tensors),
     )
-    return Network(record, module, match.normalisation)
+    return Network(record, module, match.normalisation, match.shaping)
 
 
 def _declared(checkpoint: Checkpoint, arch: str) -> Network:
     path, _, factory = arch.rpartition(":")
     if not path or not factory:
         raise UsageError(
-            f"--arch {display_name(arch)} is neither a family nor file.py:factory",
-            f"families: {', '.join(plugins.names(_PACKAGE))}; or {_FACTORY_HINT}",
+            f"--arch {display_name(arch)} is neither a family nor file.py:factory nor a library's network",
+            f"families: {', '.join(plugins.names(_PACKAGE))}; libraries: timm:NAME, torchvision:NAME; "
+            f"or {_FACTORY_HINT}",
         )
     module, input_shape, classes = _user.build(Path(path), factory)
     title = f"{display_name(factory)} in {display_name(Path(path).name)}"
@@ -72,17 +91,10 @@ def _declared(checkpoint: Checkpoint, arch: str) -> Network:
     return Network(record, module, {})
 
 
-def _identify(
-    checkpoint: Checkpoint, wanted: str | None
+def _choose(
+    matches: Mapping[str, Match], wanted: str | None
 ) -> tuple[str, Match, Literal["declared", "identified", "assumed"]]:
     """The one family that has these tensors, or the one the user wants."""
-    shapes = {key: tuple(tensor.shape) for key, tensor in checkpoint.tensors.items()}
-    families: dict[str, Family] = {
-        name: plugins.load(_PACKAGE, name, "FAMILY") for name in ([wanted] if wanted else plugins.names(_PACKAGE))
-    }
-    matches = {name: match for name, family in families.items() if (match := family.match(shapes))}
-    if not matches:
-        raise _unknown(families, shapes, wanted)
     if len(matches) > 1:
         candidates = "; ".join(f"{name}: {match.title}" for name, match in matches.items())
         raise AmbiguousArchitecture(
@@ -97,7 +109,10 @@ def _identify(
 
 
 def _unknown(
-    families: Mapping[str, Family], shapes: Mapping[str, tuple[int, ...]], wanted: str | None
+    families: Mapping[str, Family],
+    shapes: Mapping[str, tuple[int, ...]],
+    wanted: str | None,
+    doubts: Sequence[Evidence] = (),
 ) -> UnknownArchitecture:
     """What was seen, and what the nearest family lacked."""
     reasons = {
@@ -113,6 +128,10 @@ def _unknown(
         return UnknownArchitecture(message, f"{_others(shapes)}, or {_FACTORY_HINT}")
     if nearest and reasons[nearest].close:
         message += f"; nearest is {nearest}, but {reasons[nearest].reason}"
+    related = _library_networks.related(shapes)
+    if related:
+        message += f"; the names, but not the shapes, are those of {one_line(related, 3)}"
+    message += "".join(f"; {doubt.says}" for doubt in doubts[:1])
     return UnknownArchitecture(message, _FACTORY_HINT)
 
 
@@ -123,6 +142,12 @@ def _others(shapes: Mapping[str, tuple[int, ...]]) -> str:
     if not fitting:
         return "leave --arch out, though no family that lcaudit knows has these tensors"
     return f"leave --arch out: these are the tensors of {' or '.join(fitting)}"
+
+
+def _in_libraries(shapes: Mapping[str, tuple[int, ...]]) -> list[Evidence]:
+    """Networks of libraries with these tensors, beside what a family says of them."""
+    names = _library_networks.rivals(shapes)
+    return [Evidence("fingerprint", f"also the names and shapes of {one_line(names)}")] if names else []
 
 
 def _tensors(checkpoint: Checkpoint) -> Evidence:

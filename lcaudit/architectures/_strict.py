@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 
 import torch
@@ -81,9 +82,12 @@ def load(
     on_meta = any(value.is_meta for value in expected.values())
     if on_meta:
         state = {key: _copied(value, target) for key, value in state.items()}
+    versioned = OrderedDict(state)
+    # Files carry no versions of modules' formats; keys and shapes are those that this module writes.
+    versioned._metadata = getattr(module.state_dict(), "_metadata", None)  # type: ignore[attr-defined]
     try:
-        module.load_state_dict(state, strict=True, assign=on_meta)
-    except RuntimeError as error:
+        module.load_state_dict(versioned, strict=True, assign=on_meta)
+    except (RuntimeError, ValueError) as error:
         reason = display_name(str(error).strip().rpartition("\n")[2].strip())
         raise UnknownArchitecture(f"the weights do not fit {title}: {reason}", _FACTORY) from None
     module.eval().requires_grad_(False)

@@ -11,7 +11,7 @@ a bottleneck as in torchvision.
 
 from __future__ import annotations
 
-from lcaudit.architectures._reading import RIVAL, Reader, Shapes, Unlike, side
+from lcaudit.architectures._reading import RIVAL, Reader, Shapes, Unlike, of_imagenet, side
 from lcaudit.architectures._resnet_reading import depth, from_variant, read_layout, to_variant
 from lcaudit.core.measurements import Evidence, Normalisation
 from lcaudit.core.types import Family, Match
@@ -61,6 +61,7 @@ def _read(shapes: Shapes) -> Match:
             "subsampling without a blur, global average pooling",
         ),
         normalisation={dataset: statistics} if layout.channels == 3 else {},
+        shaping=of_imagenet(statistics.source) if imagenet and layout.channels == 3 else None,
     )
 
 

@@ -12,12 +12,17 @@ its tensors and is left to ``--arch file.py:factory``.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from lcaudit.architectures._chain import ACTIVATION, Slot, build_chain, write_chain
+from lcaudit.architectures._chain import ACTIVATION, Slot, write_chain
 from lcaudit.architectures._reading import RIVAL, Reader, Shapes, Unlike, fit, indices
 from lcaudit.core.measurements import Evidence
 from lcaudit.core.text import count
 from lcaudit.core.types import Family, Match
+
+if TYPE_CHECKING:  # what is no chain is told without torch
+    import torch
 
 _PREFIX = re.compile(r"((?:[A-Za-z_]\w{0,60}\.)*)\d{1,6}\.\w+", re.ASCII)
 
@@ -32,7 +37,7 @@ def _read(shapes: Shapes) -> Match:
     try:
         slots = _fill([(index, _layer(shapes, f"{prefix}{index}.")) for index in found])
         variant: dict[str, str | int | bool] = {"prefix": prefix.removesuffix("."), "layers": write_chain(slots)}
-        fit(lambda: build_chain(variant), shapes)
+        fit(lambda: _build(variant), shapes)
     except Unlike as reason:
         raise Unlike(reason.reason, max(len(shapes) // 2, reason.close)) from None
     weighted = [slot for slot in slots if slot.kind in ("linear", "conv")]
@@ -134,4 +139,10 @@ def _assumptions(slots: list[Slot]) -> tuple[str, ...]:
     return (*said, "nothing but a softmax, which the loss contains, follows the last layer")
 
 
-FAMILY = Family(title="Plain nn.Sequential networks", match=Reader(_read), build=build_chain)
+def _build(variant: Mapping[str, str | int | bool]) -> torch.nn.Module:
+    from lcaudit.architectures._chain_modules import build_chain
+
+    return build_chain(variant)
+
+
+FAMILY = Family(title="Plain nn.Sequential networks", match=Reader(_read), build=_build)

@@ -11,16 +11,16 @@ Source: Simonyan and Zisserman 2015, table 1.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
-
-from lcaudit.architectures._reading import RIVAL, Reader, Shapes, Unlike, fit, indices, side
+from lcaudit.architectures._reading import RIVAL, Reader, Shapes, Unlike, fit, indices, of_imagenet, side
 from lcaudit.core.measurements import Evidence, Normalisation
 from lcaudit.core.types import Family, Match
+
+if TYPE_CHECKING:  # what is no VGG is told without torch
+    import torch
 
 #: Configurations A, B, D and E of the paper, by name: convolutions before each pooling.
 _PUBLISHED = {"1-1-2-2-2": "VGG-11", "2-2-2-2-2": "VGG-13", "2-2-3-3-3": "VGG-16", "2-2-4-4-4": "VGG-19"}
@@ -80,7 +80,8 @@ def _read_chain(shapes: Shapes) -> Match:
             "a single unnamed slot after a convolution, batch norm or linear layer is a ReLU; a second one in the"
             " classifier is dropout",
         ),
-        normalisation=_normalisation(chain, image),
+        normalisation=(statistics := _normalisation(chain, image)),
+        shaping=of_imagenet(statistics["imagenet"].source) if "imagenet" in statistics else None,
     )
 
 
@@ -157,34 +158,10 @@ def _normalisation(chain: _Chain, image: int) -> dict[str, Normalisation]:
     return {"imagenet": Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), source)}
 
 
-class _VGG(nn.Module):
-    def __init__(self, features: nn.Sequential, classifier: nn.Module) -> None:
-        super().__init__()
-        self.features = features
-        self.classifier = classifier
+def _build(variant: Mapping[str, str | int | bool]) -> torch.nn.Module:
+    from lcaudit.architectures._vgg import build
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.classifier(self.features(x).flatten(1))
-
-
-def _build(variant: Mapping[str, str | int | bool]) -> nn.Module:
-    channels = [int(number) for number in str(variant["channels"]).split("-")]
-    linear = [int(number) for number in str(variant["linear"]).split("-")]
-    features, place = [], 0
-    for slot in str(variant["features"]):
-        if slot == "C":
-            features.append(nn.Conv2d(channels[place], channels[place + 1], 3, 1, 1, bias=bool(variant["bias"])))
-            place += 1
-        elif slot == "B":
-            features.append(nn.BatchNorm2d(channels[place]))
-        else:
-            features.append(nn.ReLU() if slot == "R" else nn.MaxPool2d(2, 2))
-    widths = itertools.pairwise(linear)
-    if not variant["classifier"]:
-        return _VGG(nn.Sequential(*features), nn.Linear(*next(widths)))
-    kinds = {"L": lambda: nn.Linear(*next(widths)), "R": nn.ReLU, "D": nn.Dropout}
-    classifier = nn.Sequential(*(kinds[slot]() for slot in str(variant["classifier"])))
-    return _VGG(nn.Sequential(*features), classifier)
+    return build(variant)
 
 
 FAMILY = Family(title="VGG networks", match=Reader(_read), build=_build)

@@ -175,8 +175,12 @@ def _prepared(probe: Probe, chosen: Preprocessing) -> Probe:
 
 
 def _undecided(networks: Sequence[Network], why: str) -> AmbiguousArchitecture:
-    names = [network.record.family for network in networks]
-    listed = "; ".join(f"{network.record.family}: {network.record.title}" for network in networks)
+    records = [network.record for network in networks]
+    names = [
+        f"{one.family}:{one.variant['architecture']}" if "architecture" in one.variant else one.family
+        for one in records
+    ]
+    listed = "; ".join(f"{name}: {one.title}" for name, one in zip(names, records, strict=True))
     return AmbiguousArchitecture(
         f"{len(networks)} networks that compute different functions have exactly these tensors: {listed}; {why}",
         f"choose with {' or '.join(f'--arch {name}' for name in names)}, or pass --arch file.py:factory",

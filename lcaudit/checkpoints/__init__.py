@@ -8,25 +8,29 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from lcaudit.checkpoints._accuracy import recorded_accuracy
+from lcaudit.checkpoints._beside import read_config
 from lcaudit.checkpoints._container import Container, Contents
 from lcaudit.checkpoints._files import HEAD, label_of, open_whole, read_head
 from lcaudit.checkpoints._folder import find_checkpoint
 from lcaudit.checkpoints._foreign import name_stranger
+from lcaudit.checkpoints._header import Header, Stored, read_safetensors_header
 from lcaudit.checkpoints._hub import fetch_checkpoint
 from lcaudit.checkpoints._keys import named_tensors
-from lcaudit.checkpoints._nesting import find_state_dict
-from lcaudit.checkpoints._tensors import non_finite, plain_tensors
 from lcaudit.core import hub, plugins
 from lcaudit.core.errors import MalformedInput
 from lcaudit.core.hub_address import HubRecord
 from lcaudit.core.measurements import CheckpointRecord, FileRecord
 from lcaudit.core.text import count, one_line
 from lcaudit.core.types import Checkpoint
+
+if TYPE_CHECKING:  # headers are read without torch
+    import torch
+
+__all__ = ["Header", "open_checkpoint", "read_header"]
 
 
 def open_checkpoint(
@@ -56,14 +60,16 @@ def open_checkpoint(
     fetched = fetch_checkpoint(given, hub.size(max_download), progress)
     if fetched is not None:
         contents, container = _read(fetched.file, fetched.folder)
-        return _checkpoint(fetched.name, container, contents, fetched.record)
+        opened = _checkpoint(fetched.name, container, contents, fetched.record)
+        return replace(opened, config=read_config(fetched.file))
     path = Path(given)
     folder = path if _is_folder(path) else None
     file = path
     if folder is not None:
         file = find_checkpoint(folder, lambda head: _container_of(head) is not None)
     contents, container = _read(file, folder)
-    return _checkpoint(path.name if path.name not in ("", "..") else path.resolve().name, container, contents)
+    name = path.name if path.name not in ("", "..") else path.resolve().name
+    return replace(_checkpoint(name, container, contents), config=read_config(file))
 
 
 def _read(file: Path, folder: Path | None) -> tuple[Contents, str]:
@@ -76,6 +82,27 @@ def _read(file: Path, folder: Path | None) -> tuple[Contents, str]:
     if not container.sniff(opened.data[:HEAD]):
         raise MalformedInput(f"{opened.label}: changed while it was read", "wait until it is written, then try again")
     return container.read(opened), container.name
+
+
+def read_header(path: Path) -> Header:
+    """Names, shapes and types of the tensors.
+
+    Of safetensors nothing but headers is read, without torch and whatever the size; other files are opened whole.
+
+    Raises:
+        AuditError: as :func:`open_checkpoint`.
+    """
+    header = read_safetensors_header(path)
+    if header:
+        return header
+    opened = open_checkpoint(path)
+    tensors = {
+        key: Stored(str(value.dtype).removeprefix("torch."), tuple(value.shape))
+        for key, value in opened.tensors.items()
+    }
+    record = opened.record
+    size = sum(file.size for file in record.files)
+    return Header(record.name, record.container, size, tensors, record.unwrapped, opened.config)
 
 
 def _is_folder(path: Path) -> bool:
@@ -91,6 +118,10 @@ def _container_of(head: bytes) -> Container | None:
 
 
 def _checkpoint(name: str, container: str, contents: Contents, source: HubRecord | None = None) -> Checkpoint:
+    from lcaudit.checkpoints._accuracy import recorded_accuracy
+    from lcaudit.checkpoints._nesting import find_state_dict
+    from lcaudit.checkpoints._tensors import non_finite, plain_tensors
+
     label = label_of(Path(name))
     state, places, steps = find_state_dict(label, contents.tree)
     tensors, renamed = named_tensors(label, _with_aliases(state, contents.texts, steps))

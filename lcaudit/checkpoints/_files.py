@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,6 +102,25 @@ def read_head(path: Path, folder: Path | None = None) -> bytes:
         return os.read(handle, HEAD)
     except OSError as error:
         raise _cannot_read(label_of(path), error, folder) from None
+    finally:
+        os.close(handle)
+
+
+def read_start(path: Path, folder: Path | None, wanted: Callable[[bytes, int], int]) -> tuple[str, bytes, int]:
+    """(label, the first bytes, size of the file) without reading the rest. Raises as :func:`open_whole`.
+
+    Args:
+        wanted: (first eight bytes, size of the file) → how many bytes to read in all.
+    """
+    label = label_of(path)
+    handle = _open(path, folder)
+    try:
+        size = os.fstat(handle).st_size
+        with os.fdopen(handle, "rb", closefd=False) as stream:
+            start = stream.read(8)
+            return label, start + stream.read(max(0, wanted(start, size) - len(start))), size
+    except OSError as error:
+        raise _cannot_read(label, error, folder) from None
     finally:
         os.close(handle)
 

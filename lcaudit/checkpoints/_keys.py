@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from lcaudit.core.errors import LimitExceeded, MalformedInput
 from lcaudit.core.text import count, display_name, one_line
 
+if TYPE_CHECKING:  # keys are unwrapped without torch
+    import torch
+
 MOST_TENSORS = 200_000
 MOST_NAME = 1000
+
+
+class _Counted(Protocol):
+    """A tensor, or what a header says of one."""
+
+    def numel(self) -> int: ...
+
+
+T = TypeVar("T", bound=_Counted)
 
 #: Prefix → who adds it.
 _WRAPPERS = {
@@ -32,6 +42,8 @@ def named_tensors(label: str, state: Mapping[Any, Any]) -> tuple[dict[str, torch
         MalformedInput: keys that are no strings, no tensors, or weights stored in parts.
         LimitExceeded: too many tensors, or a name that is too long.
     """
+    import torch
+
     odd = [key for key in state if not isinstance(key, str)]
     if odd:
         shown = one_line([f"{key!r} ({type(key).__name__})" for key in odd], 3)
@@ -49,8 +61,17 @@ def named_tensors(label: str, state: Mapping[Any, Any]) -> tuple[dict[str, torch
         steps.append(
             f"left out {count(len(others), 'entry', 'entries')} that {_are(others)} no tensor: {one_line(others)}"
         )
-    tensors, dropped = _without_counters(tensors)
-    steps += dropped
+    tensors, undone = unwrap(label, tensors)
+    return tensors, [*steps, *undone]
+
+
+def unwrap(label: str, tensors: dict[str, T]) -> tuple[dict[str, T], list[str]]:
+    """The same, sorted by key, without counters and prefixes, and what was left out or undone, in words.
+
+    Raises:
+        MalformedInput: nothing is left, or weights are stored in parts.
+    """
+    tensors, steps = _without_counters(tensors)
     tensors, stripped = _without_prefixes(tensors)
     steps += stripped
     if not tensors:
@@ -63,7 +84,7 @@ def _are(names: list[str]) -> str:
     return "is" if len(names) == 1 else "are"
 
 
-def _without_counters(tensors: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[str]]:
+def _without_counters(tensors: dict[str, T]) -> tuple[dict[str, T], list[str]]:
     steps = []
     for name, writer in _COUNTERS.items():
         found = [key for key, value in tensors.items() if key.rsplit(".", 1)[-1] == name and value.numel() == 1]
@@ -73,7 +94,7 @@ def _without_counters(tensors: dict[str, torch.Tensor]) -> tuple[dict[str, torch
     return tensors, steps
 
 
-def _without_prefixes(tensors: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[str]]:
+def _without_prefixes(tensors: dict[str, T]) -> tuple[dict[str, T], list[str]]:
     """Strip a wrapper's prefix where every key has it, again and again, in whatever order they nest."""
     steps: list[str] = []
     while tensors:
@@ -85,7 +106,7 @@ def _without_prefixes(tensors: dict[str, torch.Tensor]) -> tuple[dict[str, torch
     return tensors, steps
 
 
-def _refuse_weights_in_parts(label: str, tensors: Mapping[str, torch.Tensor]) -> None:
+def _refuse_weights_in_parts(label: str, tensors: Mapping[str, T]) -> None:
     """A weight that is computed from other tensors before each forward pass is not in the file as such."""
     for key in tensors:
         stem = key.removesuffix("_orig")

@@ -11,16 +11,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_bytes
+from typing import TYPE_CHECKING, Any
 
 from lcaudit.checkpoints._files import OpenedFile
 from lcaudit.checkpoints._foreign import is_known_stranger
 from lcaudit.core.errors import EnvironmentFailure, LimitExceeded, MalformedInput
 from lcaudit.core.text import display_name
+
+if TYPE_CHECKING:  # headers are read without torch
+    import torch
 
 MOST_HEADER = 16_000_000
 MOST_TENSORS = 200_000
@@ -56,10 +55,13 @@ def read(opened: OpenedFile) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     Raises:
         MalformedInput: the file breaks the format. LimitExceeded: it is beyond a cap.
     """
-    header, metadata = _header(opened)
-    _check_tensors(opened.label, header, len(opened.data) - 8 - int.from_bytes(opened.data[:8], "little"))
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    length = header_length(opened.label, opened.data[:8], len(opened.data))
+    _, metadata = parse_header(opened.label, opened.data[8 : 8 + length], len(opened.data))
     try:
-        tensors = load_bytes(opened.data)
+        tensors = load(opened.data)
     except MemoryError:
         raise EnvironmentFailure(f"{opened.label}: not enough memory for its tensors", "use a larger machine") from None
     except (SafetensorError, ValueError, RuntimeError, TypeError, KeyError, OverflowError, AssertionError) as error:
@@ -69,17 +71,39 @@ def read(opened: OpenedFile) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     return dict(sorted(tensors.items())), metadata
 
 
-def _header(opened: OpenedFile) -> tuple[dict[str, Any], dict[str, str]]:
-    label, data = opened.label, opened.data
-    length = int.from_bytes(data[:8], "little")
-    if length > len(data) - 8:
+def header_length(label: str, start: bytes, size: int) -> int:
+    """Bytes of the header in a file of ``size`` bytes that begins with the eight of ``start``.
+
+    Raises:
+        MalformedInput: longer than the file. LimitExceeded: longer than is read.
+    """
+    length = int.from_bytes(start, "little")
+    if length > size - 8:
         raise MalformedInput(
-            f"{label}: truncated or not safetensors: header promises {length:,} bytes, file has {len(data) - 8:,}",
+            f"{label}: truncated or not safetensors: header promises {length:,} bytes, file has {max(0, size - 8):,}",
             _AGAIN,
         )
     if length > MOST_HEADER:
         raise LimitExceeded(f"{label}: header of {length:,} bytes, at most {MOST_HEADER:,} are read", _AGAIN)
-    text = data[8 : 8 + length].rstrip(b" ")
+    return length
+
+
+def parse_header(label: str, written: bytes, size: int) -> tuple[dict[str, Any], dict[str, str]]:
+    """Every tensor's ``dtype``, ``shape`` and ``data_offsets``, and the metadata strings.
+
+    Args:
+        written: the header's bytes. size: of the whole file; the tensors must fill it.
+
+    Raises:
+        MalformedInput: the file breaks the format. LimitExceeded: it is beyond a cap.
+    """
+    header, metadata = _parse(label, written)
+    _check_tensors(label, header, size - 8 - len(written))
+    return header, metadata
+
+
+def _parse(label: str, written: bytes) -> tuple[dict[str, Any], dict[str, str]]:
+    text = written.rstrip(b" ")
     if not (text.startswith(b"{") and text.endswith(b"}")):
         raise MalformedInput(f"{label}: the header must begin with {{ and end with }} and blanks", _AGAIN)
 

@@ -6,8 +6,7 @@ The index, ``<name>.safetensors.index.json``, holds ``{"metadata": {...}, "weigh
 from __future__ import annotations
 
 import re
-
-import torch
+from typing import TYPE_CHECKING
 
 from lcaudit.checkpoints._container import Container, Contents
 from lcaudit.checkpoints._files import OpenedFile, open_whole
@@ -16,12 +15,16 @@ from lcaudit.core.errors import LimitExceeded, MalformedInput, UnsafeCheckpoint
 from lcaudit.core.serial import parse_json
 from lcaudit.core.text import count, display_name, one_line
 
+if TYPE_CHECKING:  # headers are read without torch
+    import torch
+
 MOST_INDEX = 64_000_000
 MOST_SHARDS = 5000
 _BASE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 
-def _sniff(head: bytes) -> bool:
+def sniff_index(head: bytes) -> bool:
+    """JSON that speaks of weights in several files."""
     return head.lstrip()[:1] == b"{" and not sniff(head) and (b'"weight_map"' in head or b'"total_size"' in head)
 
 
@@ -39,7 +42,7 @@ def _read(opened: OpenedFile) -> Contents:
             )
         held, shard_texts = read(shard)
         promised = {key for key, file in places.items() if file == name}
-        _same_keys(shard.label, promised, set(held))
+        check_keys(shard.label, promised, set(held))
         tensors.update(held)
         texts = shard_texts | texts
         files.append(shard.record)
@@ -75,7 +78,8 @@ def read_weight_map(opened: OpenedFile) -> dict[str, str]:
     return places
 
 
-def _same_keys(label: str, promised: set[str], held: set[str]) -> None:
+def check_keys(label: str, promised: set[str], held: set[str]) -> None:
+    """Raise :class:`MalformedInput` unless a shard holds what the index promises, and nothing else."""
     for names, where in (
         (promised - held, "in the index but not in it"),
         (held - promised, "in it but not in the index"),
@@ -87,4 +91,4 @@ def _same_keys(label: str, promised: set[str], held: set[str]) -> None:
             )
 
 
-CONTAINER = Container("safetensors-sharded", _sniff, _read)
+CONTAINER = Container("safetensors-sharded", sniff_index, _read)

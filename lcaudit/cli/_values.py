@@ -47,7 +47,9 @@ def codes(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]
 
 def no_code(value: str) -> str:
     """Why a file that was found may not choose this network."""
-    return "arch names a file whose code would run" if ":" in value or value.endswith(".py") else ""
+    library, colon, _ = value.rpartition(":")
+    known = library in ("timm", "torchvision") or not colon
+    return "" if known and not value.endswith(".py") else "arch names a file whose code would run"
 
 
 def columns(ctx: click.Context, parameter: click.Parameter, value: str | None) -> dict[str, str]:

@@ -11,6 +11,7 @@ from lcaudit.cli import _values as values
 from lcaudit.cli._baseline import anchored, read_baseline, refreshing
 from lcaudit.cli._help import option
 from lcaudit.cli._output import check_outputs, deliver, output_options, parse_exports
+from lcaudit.cli._pictures import picture_options
 from lcaudit.cli._progress import Progress
 from lcaudit.cli._settings import Configured, of_context, settings_options
 from lcaudit.cli._streams import show
@@ -83,13 +84,13 @@ from lcaudit.core import hub
     metavar="R,G,B",
     help="Standard deviation of each channel; needs --mean.",
 )
+@picture_options
 @option(
     "Network",
     "--arch",
     discovered=values.no_code,
-    metavar="FILE.py:FACTORY|FAMILY",
-    help="Build the network with your own function (this runs that file's code), or name its family.  "
-    "[default: recognised from the weights]",
+    metavar="ARCH",
+    help="FILE.py:FACTORY (runs that file), timm:NAME, torchvision:NAME, or a family.  [default: recognised]",
 )
 @option(
     "Hub",

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-
-import numpy as np
-import torch
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from lcaudit.core.measurements import (
     BatchNormReplay,
@@ -24,15 +22,51 @@ from lcaudit.core.measurements import (
     ProbeRecord,
 )
 
+if TYPE_CHECKING:  # names and shapes are looked at without torch
+    import numpy as np
+    import torch
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """An opened checkpoint: ``tensors`` by state-dict key, nesting and prefixes undone; ``texts``: metadata."""
+    """An opened checkpoint: ``tensors`` by state-dict key, nesting and prefixes undone; ``texts``: metadata.
+
+    ``config``: the ``config.json`` beside it, as JSON that nobody has checked; empty if there is none.
+    """
 
     record: CheckpointRecord
     tensors: Mapping[str, torch.Tensor]
     non_finite: tuple[NonFinite, ...] = ()
     texts: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+#: Kinds of interpolation by which pictures are resized.
+INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+
+
+@dataclass(frozen=True, slots=True)
+class Shaping:
+    """What is done to a picture before a network sees it.
+
+    Attributes:
+        size: (height, width) that is cut out of the middle in the end.
+        resize: (height, width) that the picture is resized to before.
+        mode: ``centre``: so that it covers ``resize``, aspect kept; ``border``: so that it fits into it, the rest
+            filled with the mean colour; ``squash``: to it, aspect not kept.
+        interpolation: one of ``INTERPOLATIONS``, with antialiasing.
+        normalisation: of what comes out, on the scale 0 to 1.
+        declared: whether it was said of these very weights; else it is what others of this network want.
+        source: where it was read, in words.
+    """
+
+    size: tuple[int, int]
+    resize: tuple[int, int]
+    mode: Literal["centre", "squash", "border"]
+    interpolation: str
+    normalisation: Normalisation
+    declared: bool
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +77,7 @@ class Match:
         variant: what was read off names and shapes; ``build(variant)`` makes the network.
         normalisation: by data set name, what this family's public training code does to inputs in [0, 1].
         rename: state-dict key of the file → key of the built module; identity where absent.
+        shaping: of pictures of any kind, where the family has a usual one.
     """
 
     variant: Mapping[str, str | int | bool]
@@ -53,6 +88,7 @@ class Match:
     assumptions: tuple[str, ...] = ()
     normalisation: Mapping[str, Normalisation] = field(default_factory=dict)
     rename: Mapping[str, str] | None = None
+    shaping: Shaping | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +109,15 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The network with the checkpoint's weights in it, in eval mode, on the CPU."""
+    """The network with the checkpoint's weights in it, in eval mode, on the CPU.
+
+    ``normalisation``: by data set; ``shaping``: of pictures of any kind, where that is known.
+    """
 
     record: NetworkRecord
     module: torch.nn.Module
     normalisation: Mapping[str, Normalisation]
+    shaping: Shaping | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +243,7 @@ class Sketch:
 
 
 #: Sums Σ x xᵀ [G, K, d, d] apart for each group of samples, or what stands for them.
-SecondMoments = torch.Tensor | KeptRows | Sketch
+SecondMoments: TypeAlias = "torch.Tensor | KeptRows | Sketch"
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from lcaudit.probes._reads import embeddings, takes_rows
 from lcaudit.probes._resolve import datasets, find, recognise
 from lcaudit.probes._scale import Scaling, normalisation, only_one, scaling
 from lcaudit.probes._select import DEFAULT_SAMPLES, choose, ranges
+from lcaudit.probes._shaping import chosen as chosen_shape
 from lcaudit.probes._tokens import are_tokens, mask_words, token_layout, token_normalisation, without_padding
 
 if TYPE_CHECKING:  # the shipped digits are of use without torch
@@ -45,6 +46,8 @@ def open_probe(
     std: tuple[float, ...] | None,
     task: str = "auto",
     ignore_index: int = -100,
+    input_size: tuple[int, ...] = (),
+    interpolation: str = "",
     columns: Mapping[str, str] = MappingProxyType({}),
     max_download: int | str = hub.MOST,
     progress: hub.Progress = lambda stage, done, total: None,
@@ -61,6 +64,8 @@ def open_probe(
         seed: of the permutation that chooses and orders them.
         mean, std: per channel, on inputs in [0, 1]; both or neither; one value or one for each channel.
         task: what the labels are for, as far as the user says. ignore_index: label that does not count.
+        input_size: (height, width) that pictures are brought to, ``()`` for the network's own; interpolation:
+            how, ``""`` for the network's own.
         columns: of a table, by use, ``image`` or ``label``; found by type where not given.
         max_download: bytes, or a size such as ``10GB``, that may be downloaded.
 
@@ -75,7 +80,7 @@ def open_probe(
         HubUnavailable, HubUnreachable: the Hub does not give it.
     """
     found, dataset, path, notes = find(data, root, split, columns, hub.size(max_download), progress)
-    wanted, vocabularies = network.record.input_shape, embeddings(network.module)
+    (wanted, shaping), vocabularies = chosen_shape(network, input_size, interpolation), embeddings(network.module)
     tokens = are_tokens(found, vocabularies, wanted)
     classes = network.record.classes  # 0 for a network of the user's that does not say
     if found.labels is not None:
@@ -87,7 +92,11 @@ def open_probe(
         each = found.shape if tokens or found.mask is not None else ()
         check_labels(found.labels, classes, found.source, task, ignore_index, each)
     positions, order = choose(found.count, samples, seed)
-    pixels = found.pixels(positions, wanted)
+    if found.pictures and shaping:
+        pixels = found.pictures(positions, wanted, shaping)
+    else:
+        pixels = found.pixels(positions, wanted)
+        order += ("--interpolation has no effect: the samples are no files of pictures",) if interpolation else ()
     recognised = f"data set {dataset} by name" if path is None else "".join(notes)
     if not dataset and path is not None and not tokens:
         dataset, recognised = recognise(path, found, pixels.shape)
@@ -115,9 +124,10 @@ def open_probe(
             recognised,
             network.normalisation,
             known.normalisation if known else None,
-            only_one(network.normalisation, _widths(), classes, wanted, layout.channels)
+            (only_one(network.normalisation, _widths(), classes, wanted, layout.channels) or _usual(network, layout))
             if pixels.kind != "b"
             else None,
+            network.shaping.normalisation if network.shaping and network.shaping.declared else None,
         )
     mask = None if found.mask is None else found.mask[pixels.positions]
     if mask is not None and (layout.shape != pixels.shape or len(layout.image) == 3):
@@ -169,12 +179,21 @@ def _confidence(
     """How sure the normalisation is: a code base's for this very data set is identified, all else is assumed."""
     if declared:
         return "declared"
+    if network.shaping and network.shaping.declared and chosen == network.shaping.normalisation:
+        return "identified"  # a configuration beside the weights is a claim, not the user's word
     return "identified" if dataset in network.normalisation and not scale.why_not else "assumed"
 
 
 def _widths() -> dict[str, int]:
     """Number of classes by name of data set, also of one that families know and lcaudit does not open."""
     return {"imagenet": 1000, **{name: len(dataset.classes) for name, dataset in datasets().items()}}
+
+
+def _usual(network: Network, layout: Layout) -> Normalisation | None:
+    """What the network's library does to pictures; arrays of another kind have none."""
+    usual = network.shaping.normalisation if network.shaping else None
+    fits = usual and len(layout.image) == 3 and len(usual.mean) in (1, layout.channels)
+    return usual if fits else None
 
 
 def _check_classes(found: Samples, classes: int, said: str) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from lcaudit.core.hub_address import HubRecord
 from lcaudit.core.measurements import Normalisation
+from lcaudit.core.types import Shaping
 
 #: Where the channels of one raw sample stand; ``unknown`` is settled by shape.
 Axes = Literal["first", "last", "unknown"]
@@ -57,6 +58,7 @@ class Samples:
         sha256: of the content, independent of the container.
         shape: of one raw sample where it is known before decoding, else ``()``.
         pixels: (chosen positions, shape the network wants) → :class:`Pixels`.
+        pictures: the same of pictures of any size, resized and cut as the third argument says; ``None`` for arrays.
         notes: what was found and left out, in words.
         kind, bits: NumPy kind of the raw values, and how many bits one takes.
         tokens: whether the source says that these are token ids.
@@ -77,6 +79,7 @@ class Samples:
     bits: int = 8
     tokens: bool = False
     mask: np.ndarray | None = None
+    pictures: Callable[[np.ndarray, tuple[int, ...], Shaping], Pixels] | None = None
     hub: HubRecord | None = None
 
 

@@ -12,7 +12,9 @@ import numpy as np
 
 from lcaudit.core.errors import EnvironmentFailure, ProbeUnavailable
 from lcaudit.core.text import count, display_name, one_line
+from lcaudit.core.types import Shaping
 from lcaudit.probes._contract import Pixels
+from lcaudit.probes._shaping import in_words, shaped, squashing
 
 #: Largest file and largest image (50 megapixels) that is decoded.
 MOST_FILE = 64 * 2**20
@@ -49,13 +51,13 @@ def pillow() -> Any:
     return Image
 
 
-def decode(content: bytes, channels: int, size: tuple[int, int] | None) -> np.ndarray:
+def decode(content: bytes, channels: int, shaping: Shaping | None) -> np.ndarray:
     """One image as uint8 [height, width, channels].
 
     Args:
         content: of a file, at most ``MOST_FILE`` bytes.
         channels: 1, 3 or 4; 0 keeps grey images grey and makes all others RGB.
-        size: (height, width) to resize to, bilinear with antialiasing; ``None`` keeps the image's own.
+        shaping: how it is resized and cut; ``None`` keeps the image's own size.
 
     Raises:
         BrokenImage: what is wrong with the file.
@@ -72,9 +74,7 @@ def decode(content: bytes, channels: int, size: tuple[int, int] | None) -> np.nd
                     raise BrokenImage(f"pixels of mode {image.mode}, expected 8 bits for each channel")
                 mode = _MODES.get(channels) or ("L" if image.mode in ("1", "L") else "RGB")
                 flat = image.convert(mode)
-                if size is not None and (flat.height, flat.width) != size:
-                    flat = flat.resize((size[1], size[0]), image_module.Resampling.BILINEAR)
-                pixels = np.array(flat, np.uint8)
+                pixels = np.array(flat if shaping is None else shaped(flat, shaping), np.uint8)
     except BrokenImage:
         raise
     except (image_module.DecompressionBombWarning, image_module.DecompressionBombError):
@@ -92,13 +92,14 @@ def decoded(
     source: str,
     positions: np.ndarray,
     wanted: tuple[int, ...],
+    shaping: Shaping | None,
 ) -> Pixels:
     """Encoded images as samples: every chosen one is decoded once, so that what is left out is known before anything
     is measured.
 
     Args:
         content, name: position → bytes of the file, and what to call it. source: what to call all of them.
-        wanted: shape that the network takes; images are resized to it.
+        wanted: shape that the network takes. shaping: how images are brought to it; ``None``: squashed.
 
     Raises:
         ProbeUnavailable: more than 1 % cannot be decoded, or images of several sizes where the network takes any.
@@ -125,26 +126,29 @@ def decoded(
     kinds = {shape[2] for shape in sizes}
     channels = channels or max(kinds)
     shapes = sorted({shape[:2] for shape in sizes})
-    if target is None and len(shapes) > 1:
+    if shaping is None and target is None and len(shapes) > 1:
         raise ProbeUnavailable(
             f"images of {len(shapes)} sizes, {shapes[0][0]} × {shapes[0][1]} and {shapes[-1][0]} × {shapes[-1][1]} "
             "among them, and the network takes any",
             "resize the images to one size first",
         )
     notes = [f"decoded with Pillow to {'grey' if channels == 1 else 'RGB' if channels == 3 else 'RGBA'}"]
-    if target is not None and shapes != [target]:
+    if shaping is not None:
+        notes.append(in_words(shaping))
+    elif target is not None and shapes != [target]:
+        shaping = squashing(target)
         other = sum(number for shape, number in sizes.items() if shape[:2] != target)
-        notes.append(f"{count(other, 'image')} resized to {height} × {width}: bilinear, antialiased, aspect not kept")
+        notes.append(f"{count(other, 'image')} {in_words(shaping)}")
     if broken:
         notes.append(f"left out, cannot be decoded: {one_line(broken)}")
 
     def read(chosen: np.ndarray) -> np.ndarray:
         try:
-            return np.stack([decode(content(position), channels, target) for position in chosen])
+            return np.stack([decode(content(position), channels, shaping) for position in chosen])
         except (BrokenImage, ValueError) as error:
             raise ProbeUnavailable(
                 f"{display_name(source)} changed while it was read: {display_name(error, 80)}", "run again"
             ) from None
 
-    shape = (*(target or shapes[0]), channels)
+    shape = (*(shaping.size if shaping else shapes[0]), channels)
     return Pixels(np.array(usable, np.int64), shape, "last", read, "u", low, high, True, tuple(notes))

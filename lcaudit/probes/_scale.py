@@ -81,9 +81,10 @@ def normalisation(
     family: Mapping[str, Normalisation],
     default: Normalisation | None,
     assumed: Normalisation | None = None,
+    declared: Normalisation | None = None,
 ) -> Normalisation:
-    """The normalisation to use: the user's, else the family's for this data set, else the data set's own, else
-    the only one that the family knows.
+    """The normalisation to use: the user's, else the weights' own, else the family's for this data set, else the
+    data set's own, else the only one that the family knows.
 
     Args:
         mean, std: from the command line; both or neither.
@@ -91,6 +92,7 @@ def normalisation(
         scale: says where none is applied unless the user gives one.
         dataset: recognised name or ``""``; recognised: how it was recognised, in words.
         family: by data set name. default: of the data set. assumed: see :func:`only_one`.
+        declared: what a configuration beside the weights says.
 
     Raises:
         UsageError: one without the other, wrong number of values, a standard deviation that is not positive, or a
@@ -102,6 +104,8 @@ def normalisation(
         chosen = Normalisation(tuple(mean), tuple(std), "given with --mean and --std")
     elif scale.why_not:
         return Normalisation((0.0,), (1.0,), scale.why_not)
+    elif declared is not None:
+        chosen = declared
     elif dataset in family:
         chosen = family[dataset]
         chosen = Normalisation(chosen.mean, chosen.std, f"{chosen.source}; {recognised}")

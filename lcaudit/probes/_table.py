@@ -22,6 +22,7 @@ from lcaudit.core.errors import (
     ProbeUnavailable,
 )
 from lcaudit.core.text import display_name
+from lcaudit.core.types import Shaping
 from lcaudit.probes._arrays import agreed_split, split_notes
 from lcaudit.probes._columns import Columns, find_columns
 from lcaudit.probes._contract import Pixels, Samples
@@ -101,9 +102,9 @@ def open_tables(
         notes = (*notes, "no column of labels")
     digest.update(b"unlabelled" if given is None else given.astype(given.dtype.newbyteorder("<")).tobytes())
 
-    def pixels(positions: np.ndarray, wanted: tuple[int, ...]) -> Pixels:
+    def pixels(positions: np.ndarray, wanted: tuple[int, ...], shaping: Shaping | None) -> Pixels:
         held = _chosen(paths, counts, chosen.image, positions, shown)
-        return decoded(held.__getitem__, lambda position: f"row {position}", source, positions, wanted)
+        return decoded(held.__getitem__, lambda position: f"row {position}", source, positions, wanted, shaping)
 
     return Samples(
         source=source,
@@ -113,7 +114,8 @@ def open_tables(
         split=agreed_split(said, asked, source),
         sha256=digest.hexdigest(),
         shape=(),
-        pixels=pixels,
+        pixels=lambda positions, wanted: pixels(positions, wanted, None),
+        pictures=pixels,
         notes=(*split_notes(said, asked), *notes),
     )
 

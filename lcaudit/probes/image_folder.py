@@ -19,8 +19,9 @@ import numpy as np
 
 from lcaudit.core.errors import LimitExceeded, ProbeUnavailable
 from lcaudit.core.text import count, display_name, one_line
+from lcaudit.core.types import Shaping
 from lcaudit.probes._arrays import agreed_split, split_notes
-from lcaudit.probes._contract import Samples, Source
+from lcaudit.probes._contract import Pixels, Samples, Source
 from lcaudit.probes._files import named_split, read_whole
 from lcaudit.probes._pictures import MOST_FILE, decoded, looks_like_image, pillow
 
@@ -71,6 +72,17 @@ def open_folder(path: Path, split: str | None) -> Samples:
     notes += (
         (f"{count(other, 'file')} left out: empty, no images, or larger than {MOST_FILE >> 20} MiB",) if other else ()
     )
+
+    def pixels(positions: np.ndarray, wanted: tuple[int, ...], shaping: Shaping | None) -> Pixels:
+        return decoded(
+            lambda position: read_whole(images[position], MOST_FILE),
+            lambda position: images[position].relative_to(root).as_posix(),
+            str(root),
+            positions,
+            wanted,
+            shaping,
+        )
+
     return Samples(
         source=path.absolute().name,
         count=len(images),
@@ -79,13 +91,8 @@ def open_folder(path: Path, split: str | None) -> Samples:
         split=said,
         sha256=digest.hexdigest(),
         shape=(),
-        pixels=lambda positions, wanted: decoded(
-            lambda position: read_whole(images[position], MOST_FILE),
-            lambda position: images[position].relative_to(root).as_posix(),
-            str(root),
-            positions,
-            wanted,
-        ),
+        pixels=lambda positions, wanted: pixels(positions, wanted, None),
+        pictures=pixels,
         notes=notes,
     )
 

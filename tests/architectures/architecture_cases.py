@@ -28,8 +28,10 @@ class Case:
     classes: int
 
 
-def checkpoint(state: Mapping[str, torch.Tensor], name: str = "weights.safetensors") -> Checkpoint:
-    return Checkpoint(CheckpointRecord(name, "safetensors", "", ()), state)
+def checkpoint(
+    state: Mapping[str, torch.Tensor], name: str = "weights.safetensors", config: Mapping[str, object] | None = None
+) -> Checkpoint:
+    return Checkpoint(CheckpointRecord(name, "safetensors", "", ()), state, config=config or {})
 
 
 def normed(state: State, key: str, x: torch.Tensor) -> torch.Tensor:

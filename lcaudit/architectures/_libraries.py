@@ -1,0 +1,228 @@
+"""Networks of timm and torchvision, built by the libraries themselves, with random weights and without the network.
+
+Names are checked against the library's own list first: a name can hold neither a path nor a Hub address.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import inspect
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from lcaudit.core.errors import EnvironmentFailure, UsageError
+from lcaudit.core.measurements import Normalisation
+from lcaudit.core.text import display_name
+from lcaudit.core.types import INTERPOLATIONS, Shaping
+
+LIBRARIES = ("timm", "torchvision")
+_INSTALL = "type: pip install 'lcaudit[vision]'"
+
+
+def library(name: str, why: str) -> Any:
+    """The library's module.
+
+    Args:
+        why: what it is wanted for, for the message.
+
+    Raises:
+        EnvironmentFailure: it is not installed, or does not fit the installed torch.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        absent = error.name or name
+        raise EnvironmentFailure(f"{why}; {display_name(absent, 40)} is not installed", _INSTALL) from None
+    except Exception as error:  # a build for another torch fails in as many ways as there are
+        said = display_name(str(error).strip().split("\n")[0], 120)
+        reason = f"{name} cannot be imported: {type(error).__name__}: {said}"
+        raise EnvironmentFailure(f"{why}; {reason}", _INSTALL) from None
+
+
+def version(name: str) -> str:
+    """The installed version, ``""`` where there is none."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def check_name(library_name: str, name: str) -> None:
+    """Refuse what the installed library does not list.
+
+    Raises:
+        UsageError: there is no such network. EnvironmentFailure: no such library.
+    """
+    home = library(library_name, f"{library_name}:{display_name(name, 80)} is built by {library_name}")
+    listed = home.list_models() if library_name == "timm" else home.models.list_models()
+    if name not in listed:
+        raise UsageError(
+            f"{library_name} {version(library_name)} has no network {display_name(name, 80)}",
+            f"names: python -c 'import {library_name}; "
+            f"print({'timm.list_models' if library_name == 'timm' else 'torchvision.models.list_models'}())'",
+        )
+
+
+def make(
+    library_name: str, name: str, *, classes: int | None = None, channels: int = 3, size: Sequence[int] = ()
+) -> nn.Module:
+    """The network with random weights, on the device of the context.
+
+    Args:
+        classes: of the head; 0 leaves it out, ``None`` is the library's own number.
+        channels: of the input. size: (height, width) to build it for; ``()`` for its own.
+
+    Raises:
+        UsageError, EnvironmentFailure: as :func:`check_name`. Whatever the library raises.
+    """
+    check_name(library_name, name)
+    with warnings.catch_warnings(), _numbers_kept():
+        warnings.simplefilter("ignore")
+        if library_name == "timm":
+            return _timm(name, classes, channels, size)
+        return _torchvision(name, classes, channels, size)
+
+
+def _timm(name: str, classes: int | None, channels: int, size: Sequence[int]) -> nn.Module:
+    import timm
+
+    more: dict[str, Any] = {}
+    if classes is not None:
+        more["num_classes"] = classes
+    if channels != 3:
+        more["in_chans"] = channels
+    if size:
+        more["img_size"] = tuple(size)
+    module: nn.Module = timm.create_model(name, pretrained=False, **more)
+    return module
+
+
+def _torchvision(name: str, classes: int | None, channels: int, size: Sequence[int]) -> nn.Module:
+    import torchvision
+
+    models = torchvision.models
+    accepted = inspect.signature(models.get_model_builder(name)).parameters
+    more: dict[str, Any] = {"weights_backbone": None} if "weights_backbone" in accepted else {}
+    if classes:
+        more["num_classes"] = classes
+    if size:
+        more["image_size"] = size[0]
+    module: nn.Module = models.get_model(name, weights=None, **more)
+    if channels != 3:
+        stem = next(path for path, part in module.named_modules() if isinstance(part, nn.Conv2d))
+        module.set_submodule(stem, _with_channels(module.get_submodule(stem), channels))
+    if classes == 0:
+        module.set_submodule(_last_linear(module), nn.Identity())
+    return module
+
+
+def _with_channels(stem: nn.Module, channels: int) -> nn.Conv2d:
+    assert isinstance(stem, nn.Conv2d)
+    return nn.Conv2d(
+        channels, stem.out_channels, stem.kernel_size, stem.stride, stem.padding, stem.dilation,
+        bias=stem.bias is not None,
+    )  # fmt: skip
+
+
+def _last_linear(module: nn.Module) -> str:
+    return [path for path, part in module.named_modules() if isinstance(part, nn.Linear)][-1]
+
+
+@contextlib.contextmanager
+def _numbers_kept() -> Any:
+    """Weights are about to be overwritten: the global generator stays as it was."""
+    state = torch.get_rng_state()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+
+
+def takes_any_size(module: nn.Module) -> bool:
+    """Whether timm says that the network takes pictures of any size; torchvision does not say."""
+    config = getattr(module, "pretrained_cfg", None)
+    return isinstance(config, Mapping) and not config.get("fixed_input_size", False)
+
+
+def torchvision_transforms(name: str) -> Any:
+    """The preset of the default weights, or ``None``."""
+    import torchvision
+
+    try:
+        return torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    except (ValueError, AttributeError):  # networks without published weights
+        return None
+
+
+def usual_preprocessing(library_name: str, name: str, module: nn.Module) -> Shaping | None:
+    """What the library does to pictures for its own default weights of this network, or ``None``."""
+    if library_name == "timm":
+        config = dict(module.pretrained_cfg)
+        tag = config.get("tag") or "default"
+        published = f"timm's weights {name}.{tag}" if config.get("hf_hub_id") or config.get("url") else "timm's default"
+        return timm_preprocessing(config, published, declared=False)
+    preset = torchvision_transforms(name)
+    if not hasattr(preset, "crop_size") or not hasattr(preset, "resize_size"):
+        return None
+    side, shorter = preset.crop_size[0], preset.resize_size[0]
+    source = f"torchvision's default weights of {name}"
+    return Shaping(
+        size=(side, side),
+        resize=(shorter, shorter),
+        mode="centre",
+        interpolation=preset.interpolation.value,
+        normalisation=Normalisation(tuple(preset.mean), tuple(preset.std), source),
+        declared=False,
+        source=source,
+    )
+
+
+def published_normalisations(library_name: str, name: str) -> dict[tuple[tuple[float, ...], ...], list[str]]:
+    """Names of the library's own weights of this network, by the (mean, std) that they want."""
+    found: dict[tuple[tuple[float, ...], ...], list[str]] = {}
+    if library_name == "timm":
+        import timm
+
+        for weights in timm.list_pretrained(f"{name}.*"):
+            config = timm.get_pretrained_cfg(weights)
+            found.setdefault((tuple(config.mean), tuple(config.std)), []).append(weights)
+    elif hasattr(preset := torchvision_transforms(name), "mean"):
+        found[tuple(preset.mean), tuple(preset.std)] = [f"torchvision's {name}"]
+    return found
+
+
+def timm_preprocessing(config: Mapping[str, Any], source: str, *, declared: bool) -> Shaping | None:
+    """A ``pretrained_cfg`` of timm's, with timm's defaults; ``None`` where it says nothing of use.
+
+    Source: ``timm.data.transforms_imagenet_eval``.
+    """
+    shape = config.get("input_size")
+    if not (isinstance(shape, (tuple, list)) and len(shape) == 3):
+        return None
+    height, width = int(shape[1]), int(shape[2])
+    share = float(config.get("crop_pct") or 0.875)
+    scaled = (math.floor(height / share), math.floor(width / share))
+    mode = {"squash": "squash", "border": "border"}.get(str(config.get("crop_mode")), "centre")
+    interpolation = str(config.get("interpolation") or "bicubic")
+    return Shaping(
+        size=(height, width),
+        resize=scaled,
+        mode=mode,  # type: ignore[arg-type]
+        interpolation=interpolation if interpolation in INTERPOLATIONS else "bilinear",
+        normalisation=Normalisation(
+            tuple(config.get("mean") or (0.485, 0.456, 0.406)),
+            tuple(config.get("std") or (0.229, 0.224, 0.225)),
+            source,
+        ),
+        declared=declared,
+        source=source,
+    )

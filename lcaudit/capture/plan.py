@@ -1,6 +1,7 @@
 """What a measuring run would cost, from its first look at the network and one batch: nothing is measured.
 
-Memory of the moments is exact. Operations of the passes are counted on one batch and multiplied; those of the moments
+Memory of the moments is exact, for kept rows an upper bound where some are padding or the head has several draws.
+Operations of the passes are counted on one batch and multiplied; those of the moments
 follow from the layers' shapes, exactly but where patch moments come from correlations, whose small
 transforms are estimated. Those of eigenvalue problems are the textbook's counts (Golub and Van Loan 2013, 8.3). Times
 are operations over this machine's speed, measured in a fraction of a second; they are estimates.

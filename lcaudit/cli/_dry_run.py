@@ -63,8 +63,8 @@ def lines(plan: Plan) -> Iterator[str]:
     yield from _table(("stage", "operations", "memory", "time, about"), [*stages, total], (0,))
     yield ""
     yield (
-        f"Moments take {memory.words(plan.nbytes)}, exactly, of the {memory.words(plan.max_memory)} that --max-memory "
-        "allows."
+        f"Moments take {memory.words(plan.nbytes)} of the {memory.words(plan.max_memory)} that --max-memory allows; "
+        "kept rows take less where some are padding."
     )
     yield f"Times are estimates from {plan.calibration} on this machine. Nothing was measured, nothing written."
 

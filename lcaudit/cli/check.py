@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from lcaudit.cli import _values as values
 from lcaudit.cli._baseline import anchored, read_baseline, refreshing
@@ -310,7 +311,8 @@ def COMMAND(
     if dry_run:
         from lcaudit.cli._dry_run import dry_run as rehearse
 
-        return rehearse(model, data, form, quiet, options)
+        asked = ctx.get_parameter_source("form") is ParameterSource.COMMANDLINE
+        return rehearse(model, data, form if asked or form == "json" else "text", quiet, options)
     if not no_output:
         files = [("html", output / "report.html"), ("json", output / "report.json"), *files]
     return run(model, data, files, form, color, quiet, verbose, options)

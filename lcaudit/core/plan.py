@@ -12,8 +12,8 @@ class PlannedMoment:
     Attributes:
         name: ``Σ_x`` or ``Σ_g``. form: ``sums``, ``rows``, ``sketch`` or ``shared`` with another layer.
         groups: of samples that are kept apart. side: of each of its blocks. rows: that the probe brings; 0 if unknown.
-        nbytes: memory, exactly. operations: floating-point ones, to form it. eigenvalue_operations: about so many, for
-            its eigenvalues.
+        nbytes: memory, exactly; for rows at most. operations: floating-point ones, to form it.
+        eigenvalue_operations: about so many, for its eigenvalues.
     """
 
     name: str

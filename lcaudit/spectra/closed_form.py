@@ -25,8 +25,8 @@ from lcaudit.spectra.eigenvalues import floor_of, percentile_index
 MOST_WORK = 2e11
 #: Steps of Lanczos iteration.
 STEPS = 40
-#: Relative width at which bounds are left alone.
-_NARROW = 1e-6
+#: Relative width at which the bounds on λmax are left alone, and those on the eigenvalues that κ_p is made of.
+_NARROW, _CLOSE = 1e-6, 1e-3
 #: Columns of the probabilities turned into float64 at once.
 _COLUMNS = 2048
 _HOW = "Weyl's inequalities, Lanczos iteration and counts of eigenvalues"
@@ -140,7 +140,8 @@ class _Block:
     def _close(self, lower: np.ndarray, upper: np.ndarray, target: int, counts: int) -> int:
         """Bisect the bounds on one eigenvalue; returns the counts used."""
         used = 0
-        while used < counts and upper[target] - lower[target] > _NARROW * upper[target]:
+        width = _CLOSE if target else _NARROW
+        while used < counts and upper[target] - lower[target] > width * upper[target]:
             low, high = lower[target], upper[target]
             middle = float(np.sqrt(low * high)) if low > high * 1e-6 else high / 8
             if self.above(middle) > target:

@@ -106,6 +106,19 @@ def test_nothing_is_written(lcaudit, kit):
     assert not list(Path.cwd().iterdir())
 
 
+def test_a_format_of_a_preset_is_no_obstacle(lcaudit, kit):
+    ran = lcaudit(*kit.arguments, "--dry-run", "--preset", "ci")
+    assert ran.code == 0 and "Nothing was measured" in ran.out, ran.err
+
+
+def test_a_gate_cannot_be_turned_into_a_dry_run_from_elsewhere(lcaudit, kit, monkeypatch):
+    monkeypatch.setenv("LCAUDIT_DRY_RUN", "1")
+    assert "Nothing was measured" not in lcaudit(*kit.wrong).out
+    monkeypatch.delenv("LCAUDIT_DRY_RUN")
+    Path("lcaudit.toml").write_text("dry-run = true\n", encoding="utf-8")
+    assert lcaudit(*kit.wrong, "--config", "lcaudit.toml").code != 0
+
+
 def test_the_plan_as_json(lcaudit, kit):
     ran = lcaudit(
         *kit.wrong, "--dry-run", "--format", "json", "--max-memory", "100MB", "--fail-on", "warning", "--layers", "3",

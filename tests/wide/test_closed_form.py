@@ -72,8 +72,8 @@ def test_with_work_to_spare_kappa_is_known():
     matrix = literal_moment(logits)
     values = descending(matrix)
     for place in (29, 47, 53):
-        assert bounds.lower[0][place] == pytest.approx(values[place], rel=1e-5)
-        assert bounds.upper[0][place] == pytest.approx(values[place], rel=1e-5)
+        low, high = bounds.lower[0][place], bounds.upper[0][place]
+        assert low * (1 - 1e-9) <= values[place] <= high * (1 + 1e-9) and high <= 1.001 * low
 
 
 def test_a_softmax_that_is_nearly_sure_loses_no_digits():

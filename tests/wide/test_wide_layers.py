@@ -81,12 +81,13 @@ def test_a_head_of_50_000_words():
     p = model(inputs).detach().double().softmax(1)
     assert found.gradient.trace.value == pytest.approx(float((p - p * p).sum() / 120), rel=1e-5)
     low, high = ends(found.gradient.largest)
-    vector = torch.randn(50_000, 1).double()
-    for _ in range(300):  # by power iteration
+    vector = torch.zeros(50_000, 1).double()
+    vector[p.mean(0).argmax()] = 1
+    for _ in range(40):  # by power iteration
         vector = p.mean(0)[:, None] * vector - p.T @ (p @ vector) / 120
         size = float(vector.norm())
         vector /= size
-    assert low * (1 - 1e-4) <= size <= high * (1 + 1e-6) and high < 1.01 * low
+    assert low * (1 - 1e-2) <= size <= high * (1 + 1e-6) and high < 1.01 * low
     low, high = ends(found.gradient.condition_number["50"])
     assert 1 < low <= high < 1.5 * low
     assert 45_000 < found.gradient.rank <= 50_000

@@ -233,15 +233,16 @@ def _head(moments: Moments) -> tuple[str, ...]:
 def _analyse(moments: Moments, float32: bool, progress: Callable[[str, int, int], None]) -> tuple[LayerSpectra, ...]:
     """Spectra of every layer, several at a time: eigenvalue routines release the interpreter's lock."""
     with ThreadPoolExecutor(max_workers=2) as pool:
-        waiting = [pool.submit(spectra.analyse, layer, float32=float32) for layer in moments.layers]
-        done: list[LayerSpectra] = []
+        alike = spectra.by_input(moments.layers)
+        waiting = [pool.submit(spectra.analyse_together, layers, float32=float32) for layers in alike]
+        done: dict[int, LayerSpectra] = {}
         try:
-            for future in waiting:
-                done.append(future.result())
-                progress("analysing layers", len(done), len(waiting))
+            for layers, future in zip(alike, waiting, strict=True):
+                done |= zip(map(id, layers), future.result(), strict=True)
+                progress("analysing layers", len(done), len(moments.layers))
         finally:
             pool.shutdown(cancel_futures=True)  # an interruption must not wait for the layers that are left
-    return tuple(done)
+    return tuple(done[id(layer)] for layer in moments.layers)
 
 
 class _Clock:

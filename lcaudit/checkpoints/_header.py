@@ -13,7 +13,7 @@ from lcaudit.checkpoints._files import open_whole, read_head, read_start
 from lcaudit.checkpoints._folder import find_checkpoint
 from lcaudit.checkpoints._keys import unwrap
 from lcaudit.checkpoints._safetensors import header_length, parse_header, sniff
-from lcaudit.checkpoints.safetensors_sharded import check_keys, sniff_index, weight_map
+from lcaudit.checkpoints.safetensors_sharded import check_keys, read_weight_map, sniff_index
 
 #: First bytes of what torch.save writes, zip and legacy.
 _TORCH = (b"PK\x03\x04", b"\x80\x02\x8a\x0a")
@@ -86,7 +86,7 @@ def _single(file: Path, folder: Path | None) -> tuple[dict[str, Stored], int]:
 
 def _sharded(file: Path, folder: Path | None) -> tuple[dict[str, Stored], int]:
     opened = open_whole(file, folder)
-    places = weight_map(opened)
+    places = read_weight_map(opened)
     tensors: dict[str, Stored] = {}
     size = opened.record.size
     for name in sorted(set(places.values())):

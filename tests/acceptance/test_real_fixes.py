@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from real_material import JPEG, NETWORKS, TEST, Published, command
+from real_material import EACH, JPEG, NETWORKS, TEST, Published, command, thorough
 
 import lcaudit
 from lcaudit.core.outcomes import Report
@@ -16,7 +16,7 @@ from tests.cases import needs_shared
 pytestmark = [needs_shared, pytest.mark.slow]
 
 
-@pytest.mark.parametrize("published", NETWORKS, ids=lambda published: f"resnet{published.depth}")
+@pytest.mark.parametrize("published", EACH)
 def test_batch_norm_before_the_head(published: Published) -> None:
     """The function stays the same, and κ is what was predicted."""
     mended = mend(
@@ -39,6 +39,7 @@ def test_batch_norm_before_the_head(published: Published) -> None:
     assert "LC301:linear" in found.gone
 
 
+@thorough
 def test_padded_convolutions_keep_their_function_at_the_borders() -> None:
     layers = ("layer1.1.conv1", "layer3.1.conv1")
     mended = mend(
@@ -51,6 +52,7 @@ def test_padded_convolutions_keep_their_function_at_the_borders() -> None:
         assert one.measured == pytest.approx(one.predicted, rel=1e-4), one
 
 
+@thorough
 def test_statistics_gathered_on_half_of_the_jpeg_copies_are_judged_on_the_other_half() -> None:
     mended = mend(
         NETWORKS[0].path,
@@ -69,7 +71,7 @@ def test_statistics_gathered_on_half_of_the_jpeg_copies_are_judged_on_the_other_
     print(f"held out: {judged.error_before.value:.3f} -> {judged.error_after.value:.3f}, applied {bool(found.applied)}")
 
 
-@pytest.mark.parametrize("published", NETWORKS, ids=lambda published: f"resnet{published.depth}")
+@pytest.mark.parametrize("published", EACH)
 def test_new_rules_are_quiet_on_ordinary_networks(published: Published) -> None:
     """The first convolutions of all blocks, which are half of the layers and all that read the stream."""
     report = lcaudit.audit(
@@ -80,13 +82,14 @@ def test_new_rules_are_quiet_on_ordinary_networks(published: Published) -> None:
     assert passed.count("LC201") == (published.depth - 2) // 2 and passed.count("LC306") == 1
 
 
+@thorough
 def test_fix_then_check_from_files_alone(tmp_path: Path) -> None:
     out = tmp_path / "fixed.safetensors"
-    options = ("--select", "LC301", "--samples", 200, "--batch-size", 100)
+    options = ("--select", "LC301", "--samples", 400, "--batch-size", 100)
     done = command("fix", NETWORKS[0].path, "--data", TEST, *options, "-o", out)
     assert done.returncode == 0, done.stderr
     again = tmp_path / "again.json"
-    done = command("check", out, "--data", TEST, "--samples", 200, "--no-output", "--export", f"json={again}")
+    done = command("check", out, "--data", TEST, "--samples", 400, "--no-output", "--export", f"json={again}")
     assert done.returncode == 0, done.stderr
     report = load(Report, parse_json(again.read_bytes()))
     assert "changed by 1 fix" in report.measurements.network.title

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import real_material
 import torch
 from real_material import JPEG, NETWORKS, TEST, TRAIN, Published
 from torch import nn
@@ -21,7 +22,7 @@ from tests.cases import needs_shared
 
 pytestmark = needs_shared
 TRUTH = (0.485, 0.456, 0.406)
-EACH = pytest.mark.parametrize("published", NETWORKS, ids=lambda published: f"resnet{published.depth}")
+EACH = pytest.mark.parametrize("published", real_material.EACH)
 
 
 @pytest.fixture(autouse=True)

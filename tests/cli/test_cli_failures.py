@@ -228,9 +228,15 @@ def test_a_report_whose_exit_code_was_edited_exits_with_its_verdict(lcaudit: Run
         (StopIteration(), "error[internal]: StopIteration"),
         (KeyError("x"), "error[internal]: KeyError: 'x'"),
         (RecursionError("too deep"), "error[internal]: RecursionError"),
-        (MemoryError(), "error[environment]: out of memory"),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried"), "error[environment]: out of memory"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "error[environment]: out of memory"),
+        (MemoryError(), "error[environment]: memory ran out with 1 sample a pass on cpu"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried"),
+            "error[environment]: memory ran out with 1 sample a pass on cpu",
+        ),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+            "error[environment]: memory ran out with 1 sample a pass on cpu",
+        ),
         (OSError(5, "Input/output error", "some/file"), "error[environment]: some/file: Input/output error"),
         (AuditError("seen, expected", "do this"), "error[usage]: seen, expected"),
         (UnsafeCheckpoint("needs os.system"), "error[refused]: needs os.system"),
@@ -255,7 +261,8 @@ def test_a_failure_in_the_middle_of_measuring(lcaudit: Run, kit, monkeypatch, er
 
     monkeypatch.setattr(capture, "measure", measure)
     ran = lcaudit(*kit.arguments)
-    assert 1 < len(seen) < 10
+    again = "memory ran out" in says  # with ever fewer samples a pass
+    assert (len(seen) > 20) if again else (1 < len(seen) < 10)
     one_line(ran, 130 if isinstance(error, KeyboardInterrupt) else 2, says)
     nothing_written()
 

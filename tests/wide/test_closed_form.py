@@ -51,7 +51,8 @@ def test_bounds_hold(rows, classes, sharpness, seed, work):
     logits = probabilities(rows, classes, sharpness, seed)
     want = descending(literal_moment(logits))
     bounds = closed_form_bounds(kept(logits), rows, work)
-    assert inside(bounds, want, 1e-10)
+    # p − p² rounds by about 1e-16 whatever is left of it
+    assert inside(bounds, want, 1e-10 + 1e-15 / max(want[0], 1e-300))
     assert bounds.trace[0] == pytest.approx(want.sum(), rel=1e-9, abs=1e-14)
     if work > 1e9 and want[0] > 1e-9:
         assert bounds.upper[0][0] <= bounds.lower[0][0] * (1 + 1e-6), "counting closes the bounds on λmax"

@@ -83,18 +83,25 @@ def dry_run(
 
 def planned(
     model: str | Path, data: str | Path, *, arch: str | None = None, data_root: Path | None = None,
+    split: str | None = None, samples: int | str | None = None, columns: Mapping[str, str] | None = None,
+    mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None,
+    input_size: int | tuple[int, int] | None = None, interpolation: str | None = None,
     batch_size: int | str = "auto", dtype: str = "float32", device: str = "auto", fisher: str | None = None,
     mc_samples: int | str = 1, convention: str = "kfac", layers: Sequence[str] = (), task: str = "auto",
-    ignore_index: int = -100, seed: int = 0, max_memory: int | None = None, max_download: int | str = hub.MOST,
-    progress: Callable[[str, int, int], None] = lambda stage, done, total: None, **options: Any,
+    ignore_index: int = -100, seed: int = 0, max_download: int | str = hub.MOST,
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None, **without_effect: Any,
 ) -> tuple[str, dict[str, str]]:  # fmt: skip
     """What :func:`audit` would measure with the same arguments: the SHA-256 of the weights, and how.
 
+    ``without_effect``: what else the audit takes, which changes none of its figures.
+
     Cost: opening checkpoint and probe; nothing is measured. Raises: as :func:`audit` does before it measures.
     """
-    wanted = {"root": data_root, "seed": seed, "task": task, "ignore_index": ignore_index, **options}
-    wanted |= {"input_size": sides(options.get("input_size")), "interpolation": options.get("interpolation") or ""}
-    checkpoint, _, probe = opened(model, data, arch, max_download, progress, **wanted)
+    checkpoint, _, probe = opened(
+        model, data, arch, max_download, progress, root=data_root, split=split, samples=samples, seed=seed, mean=mean,
+        std=std, task=task, ignore_index=ignore_index, columns=columns or {}, input_size=sides(input_size),
+        interpolation=interpolation or "",
+    )  # fmt: skip
     whose = capture.fisher_of(fisher, mc_samples, convention)
     asked = Settings(
         seed, probe.record.samples, batch_size if isinstance(batch_size, int) else 0, dtype, device, whose.kind,

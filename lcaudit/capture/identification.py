@@ -21,7 +21,7 @@ from lcaudit.capture.replay import METHOD as REPLAY
 from lcaudit.capture.replay import batch_norms
 from lcaudit.capture.stationarity import MOST_NUMBERS
 from lcaudit.capture.stationarity import method as stationarity
-from lcaudit.core.errors import AmbiguousArchitecture
+from lcaudit.core.errors import AmbiguousArchitecture, UnknownArchitecture
 from lcaudit.core.identification import Identification
 from lcaudit.core.text import count
 from lcaudit.core.types import Network, Preprocessing, Probe
@@ -142,10 +142,13 @@ def _no_better_than_chance(
     """Whether a few hundred samples speak of no training: gradients of chance are smallest for the smallest inputs."""
     some = part_of(probe, probe.keys[:CHANCE_SAMPLES], True, CHANCE_SAMPLES)
     assert some is not None, "there are enough samples to compare readings"
-    _, fit = evaluate(
-        network.module, some, classes=network.record.classes, task=task, ignore_index=ignore_index, device=device,
-        dtype=dtype, batch_size=size,
-    )  # fmt: skip
+    try:
+        _, fit = evaluate(
+            network.module, some, classes=network.record.classes, task=task, ignore_index=ignore_index, device=device,
+            dtype=dtype, batch_size=size,
+        )  # fmt: skip
+    except UnknownArchitecture:  # the audit says why
+        return False
     return fit.error is not None and fit.chance is not None and fit.error.value > CHANCE * fit.chance
 
 

@@ -62,14 +62,14 @@ def read_report(path: Path) -> Report:
         raise type(error)(said, error.hint or "pass the report.json that `lcaudit check` wrote") from None
 
 
-def measure(source: Path, data: str | None, progress: Callable[..., None], given: dict[str, Any]) -> Report:
+def measure(source: str | Path, data: str | None, progress: Callable[..., None], given: dict[str, Any]) -> Report:
     """The report of ``source``: read, where it is the JSON of one; else the checkpoint is measured.
 
     Raises:
         UsageError: a checkpoint without data.
     """
-    if source.suffix == ".json" and not source.name.endswith(".index.json"):
-        return read_report(source)
+    if str(source).endswith(".json") and not str(source).endswith(".index.json"):
+        return read_report(Path(source))
     if data is None:
         raise UsageError(
             "a checkpoint is measured on data: --data is missing", "pass --data NAME|PATH, or a report.json"

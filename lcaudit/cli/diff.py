@@ -41,12 +41,13 @@ def _exports(ctx: click.Context, parameter: click.Parameter, value: tuple[str, .
     short_help="Compare two checkpoints, layer by layer.",
     examples=(
         "diff main.safetensors branch.safetensors --data cifar10",
+        "diff NAMESPACE/NAME@v1 NAMESPACE/NAME@main --data cifar10",
         "diff base/report.json head/report.json --export html=diff.html",
     ),
     verdict=True,
 )
-@click.argument("base", type=click.Path(path_type=Path))
-@click.argument("head", type=click.Path(path_type=Path))
+@click.argument("base")
+@click.argument("head")
 @option("Output", "--format", "form", type=click.Choice(_FORMATS), default="text", show_default=True,
         help="What to print on standard output.")  # fmt: skip
 @option("Output", "--export", "exports", multiple=True, metavar="FORMAT=PATH", callback=_exports,
@@ -57,24 +58,25 @@ def _exports(ctx: click.Context, parameter: click.Parameter, value: tuple[str, .
 @option("Output", "-v", "--verbose", count=True, help="Every figure of every layer.")
 @option("Verdict", "--exit-zero", is_flag=True, help="Exit with 0 also where a figure has regressed.")
 def COMMAND(
-    base: Path, head: Path, data: str | None, form: str, exports: list[tuple[str, Path]], color: str, quiet: int,
+    base: str, head: str, data: str | None, form: str, exports: list[tuple[str, Path]], color: str, quiet: int,
     verbose: int, exit_zero: bool, **options: Any,
 ) -> int:  # fmt: skip
     """Measure the checkpoints BASE and HEAD on the same samples with the same label draws, and compare every layer.
 
     What is hard about a sample is hard for both networks and drops out of the difference: much smaller changes are
-    seen than by `check --baseline`. Instead of a checkpoint, the report.json of a check may be given. The exit code
-    is 1 where a layer has regressed, 3 where nothing could be compared.
+    seen than by `check --baseline`. A checkpoint is a file, a folder, or a repository of the Hub at a revision,
+    NAMESPACE/NAME[@REVISION]. Instead of one, the report.json of a check may be given. The exit code is 1 where a layer
+    has regressed, 3 where nothing could be compared.
     """
     if options["samples"] == "auto":
         raise UsageError("--samples auto: both networks must see the same samples", "pass a number")
-    check_outputs(exports, [base, head])
+    check_outputs(exports, [Path(base), Path(head)])
     progress = Progress(quiet=bool(quiet))
     progress.start()
     try:
         from lcaudit import comparisons
 
-        before, after = (measure(path, data, progress, options).measurements for path in (base, head))
+        before, after = (measure(one, data, progress, options).measurements for one in (base, head))
         found = comparisons.paired(before, after)
     finally:
         progress.close()

@@ -89,7 +89,8 @@ def _measure(
     measurement, keys = "", {one.key for one in points}
     for place, path in enumerate(found, 1):
         try:
-            sha256, settings = planned(path, data, **options)
+            source = path if path.exists() else str(path)  # of the Hub, or what is said of a file that is not there
+            sha256, settings = planned(source, data, **options)
             measurement = measurement or comparisons.digest(settings)
             if comparisons.digest(settings) != measurement:
                 raise UsageError(
@@ -101,7 +102,7 @@ def _measure(
             if not quiet:
                 progress.close()
                 note(f"{display_name(path.name)}, {place} of {len(found)}")
-            report = audit(path, data, progress=progress, select="LC903", fail_on="never", **options)
+            report = audit(source, data, progress=progress, select="LC903", fail_on="never", **options)
         except AuditError as error:
             if error.kind not in _OF_ONE_FILE:
                 raise

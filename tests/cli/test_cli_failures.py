@@ -107,7 +107,7 @@ def test_a_rule_that_crashes_makes_the_audit_incomplete(lcaudit: Run, kit, monke
         (["my net.pt"], "no command 'my net.pt'", "did you mean `lcaudit check 'my net.pt' --data …`?"),
         (["existing"], "no command 'existing'", "did you mean `lcaudit check existing --data …`?"),
         (["chek", "a.pt"], "no command 'chek'", "did you mean `lcaudit check`?"),
-        (["frobnicate"], "no command 'frobnicate'", "commands: check, demo"),
+        (["frobnicate"], "no command 'frobnicate'", "commands: baseline, check, demo"),
         (["a\x1b[31m\n::error::"], "no command ", "commands: "),
         (["--frobnicate"], "No such option", "see `lcaudit --help`"),
         (["check"], "Missing argument 'MODEL'", "see `lcaudit check --help`"),
@@ -293,17 +293,18 @@ def test_an_interruption_does_not_wait_for_the_layers_that_are_left(monkeypatch:
             cancelled.set()
             super().shutdown(wait=wait)
 
-    def analyse(layer: int, float32: bool) -> int:
-        analysed.append(layer)
-        assert layer == 0 or cancelled.wait(60)
-        return layer
+    def analyse(layers: list[int], float32: bool) -> list[int]:
+        analysed.extend(layers)
+        assert layers == [0] or cancelled.wait(60)
+        return layers
 
     def interrupted(stage: str, done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     pipeline = importlib.import_module("lcaudit.audit")
     monkeypatch.setattr(pipeline, "ThreadPoolExecutor", Pool)
-    monkeypatch.setattr(spectra, "analyse", analyse)
+    monkeypatch.setattr(spectra, "analyse_together", analyse)
+    monkeypatch.setattr(spectra, "by_input", lambda layers: [[layer] for layer in layers])
     with pytest.raises(KeyboardInterrupt):
         pipeline._analyse(SimpleNamespace(layers=range(100)), False, interrupted)
     assert len(analysed) <= 3

@@ -199,3 +199,20 @@ def test_a_branch_that_moved_on_is_fetched_again(hub: FakeHub, machine: Machine)
         repository.commit("main"),
     )
     assert before != after
+
+
+def test_two_revisions_are_compared_and_followed(machine: Machine) -> None:
+    revisions = ("audit/small@v1", "audit/small@main")
+    ran = machine("diff", *revisions, "--data", "hf:audit/pictures", "--format", "json")
+    assert ran.code == 3, "with so few samples nothing can be told"
+    found = json.loads(ran.out)
+    assert [found[side]["name"] for side in ("before", "after")] == ["audit/small", "audit/small"], ran.out[:500]
+    ran = machine("track", *revisions, "--data", "hf:audit/pictures", "-o", "tracked")
+    assert ran.code == 0, ran.err
+    assert len((machine.folder / "tracked" / "history.jsonl").read_text().splitlines()) == 1, "the same weights twice"
+
+
+def test_a_path_that_is_not_there_is_said_by_diff_and_track(machine: Machine) -> None:
+    for arguments in (("diff", "none.pt", "audit/small"), ("track", "none.pt")):
+        ran = machine(*arguments, "--data", "hf:audit/pictures")
+        assert ran.code == 2 and "none.pt" in ran.err and "no such file" in ran.err.lower()

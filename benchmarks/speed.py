@@ -18,6 +18,7 @@ it). Peak memory is another process for each, less what the process held with mo
 Weights and images are random: speed does not depend on them, except that PyHessian iterates to a tolerance and
 that narrow spectra may need fewer exact replicates. A peer that cannot be had is named with the reason.
 Set OMP_NUM_THREADS to choose the number of threads; OpenBLAS gets one, as ``lcaudit check`` sets it.
+Results: ``results/speed.json`` with two threads, ``results/speed_one_thread.json`` with one.
 """
 
 from __future__ import annotations

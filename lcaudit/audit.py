@@ -1,4 +1,4 @@
-"""The whole audit. With :mod:`lcaudit.mend`, the only file that knows more than one stage."""
+"""The whole audit: what is opened, measured, analysed, judged and told, in this order."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def audit(
         report = until_decided(lambda size: audit(**alone | {"samples": size}), probes.DEFAULT_SAMPLES)
         return comparisons.hold(report, baseline) if baseline else report
     opening.check_kinds(model, data, arch)
-    layers, exact_layers, select, ignore = map(_several, (layers, exact_layers, select, ignore))
+    layers, exact_layers, select, ignore = map(opening.several, (layers, exact_layers, select, ignore))
     whose = capture.fisher_of(fisher, mc_samples, convention)
     chosen, started, clock = rules.select(select, ignore), datetime.now(UTC), _Clock()
     rules.excuses(suppress, started.date())  # what cannot be understood is said before anything is measured
@@ -120,8 +120,8 @@ def audit(
     with clock("open"):
         checkpoint, networks, probe = opening.opened(
             model, data, arch, max_download, progress, root=data_root, split=split, samples=samples, seed=seed,
-            mean=mean, std=std, task=task, ignore_index=ignore_index, columns=columns or {},
-            input_size=opening.sides(input_size), interpolation=interpolation or "",
+            mean=mean, std=std, task=task, ignore_index=ignore_index, columns=columns, input_size=input_size,
+            interpolation=interpolation,
         )  # fmt: skip
     network, identified = networks[0], None
     if not checkpoint.non_finite:  # nothing can be measured through weights that are not numbers
@@ -195,11 +195,6 @@ def _subject(model: Path) -> str:
     """The path below the working folder, as reviews of code name files; ``""`` for what lies elsewhere."""
     below = model.absolute()
     return below.relative_to(Path.cwd()).as_posix() if below.exists() and below.is_relative_to(Path.cwd()) else ""
-
-
-def _several(given: str | Sequence[str]) -> tuple[str, ...]:
-    """A string by itself counts as one of several."""
-    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def judge(

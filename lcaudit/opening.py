@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,26 @@ def opened(
     arch: str | None,
     max_download: int | str = hub.MOST,
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    *,
+    columns: Mapping[str, str] | None = None,
+    input_size: int | tuple[int, int] | None = None,
+    interpolation: str | None = None,
     **choices: Any,
 ) -> tuple[Checkpoint, tuple[Network, ...], Probe]:
-    """The checkpoint, the networks that it may be, and the probe opened with ``choices`` for the first of them.
+    """The checkpoint, the networks that it may be, and the probe opened for the first of them.
+
+    Args:
+        columns, input_size, interpolation: as of :func:`lcaudit.audit`. choices: the rest of what
+            :func:`lcaudit.probes.open_probe` takes.
 
     Raises:
         AuditError: one of them cannot be had.
     """
     checkpoint, networks = networks_of(model, arch, max_download, progress)
-    probe = probes.open_probe(str(data), networks[0], max_download=max_download, progress=progress, **choices)
+    probe = probes.open_probe(
+        str(data), networks[0], max_download=max_download, progress=progress, columns=columns or {},
+        input_size=_sides(input_size), interpolation=interpolation or "", **choices,
+    )  # fmt: skip
     return checkpoint, networks, probe
 
 
@@ -77,6 +88,11 @@ def check_kinds(model: object, data: object, arch: object) -> None:
         )
 
 
-def sides(size: int | tuple[int, int] | None) -> tuple[int, ...]:
+def _sides(size: int | tuple[int, int] | None) -> tuple[int, ...]:
     """One side stands for a square."""
     return () if size is None else (size, size) if isinstance(size, int) else tuple(size)
+
+
+def several(given: str | Sequence[str]) -> tuple[str, ...]:
+    """A string by itself counts as one of several."""
+    return (given,) if isinstance(given, str) else tuple(given)

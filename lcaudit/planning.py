@@ -11,7 +11,7 @@ from lcaudit.core import hub
 from lcaudit.core.machine import DTYPES, choose_device, environment, memory_allowance
 from lcaudit.core.plan import Plan
 from lcaudit.core.settings import Settings
-from lcaudit.opening import check_kinds, opened, sides
+from lcaudit.opening import check_kinds, opened, several
 
 
 def dry_run(
@@ -58,14 +58,12 @@ def dry_run(
     _, (network, *_), probe = opened(
         model, data, arch, max_download, progress, root=data_root, split=split,
         samples=None if samples == "auto" else samples, seed=seed, mean=mean, std=std, task=task,
-        ignore_index=ignore_index, columns=columns or {}, input_size=sides(input_size),
-        interpolation=interpolation or "",
+        ignore_index=ignore_index, columns=columns, input_size=input_size, interpolation=interpolation,
     )  # fmt: skip
     batch_size = capture.first_batch_size(batch_size, on, probe.record.samples)
     planned, stages = capture.plan_run(
         network, probe, device=on, dtype=DTYPES[dtype], batch_size=batch_size, task=task, ignore_index=ignore_index,
-        fisher=whose, convention=convention, layers=(layers,) if isinstance(layers, str) else tuple(layers),
-        max_memory=max_memory,
+        fisher=whose, convention=convention, layers=several(layers), max_memory=max_memory,
     )  # fmt: skip
     return Plan(
         model=Path(model).name,
@@ -99,8 +97,8 @@ def planned(
     """
     checkpoint, _, probe = opened(
         model, data, arch, max_download, progress, root=data_root, split=split, samples=samples, seed=seed, mean=mean,
-        std=std, task=task, ignore_index=ignore_index, columns=columns or {}, input_size=sides(input_size),
-        interpolation=interpolation or "",
+        std=std, task=task, ignore_index=ignore_index, columns=columns, input_size=input_size,
+        interpolation=interpolation,
     )  # fmt: skip
     whose = capture.fisher_of(fisher, mc_samples, convention)
     asked = Settings(

@@ -11,8 +11,8 @@ import importlib.metadata
 import inspect
 import math
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -23,7 +23,11 @@ from lcaudit.core.text import display_name
 from lcaudit.core.types import INTERPOLATIONS, Shaping
 
 LIBRARIES = ("timm", "torchvision")
+#: timm's ways to crop that are not a cut out of the centre.
+_CROPS: dict[str, Literal["squash", "border"]] = {"squash": "squash", "border": "border"}
 _INSTALL = "type: pip install 'lcaudit[vision]'"
+
+Built = TypeVar("Built")
 
 
 def library(name: str, why: str) -> Any:
@@ -70,6 +74,15 @@ def check_name(library_name: str, name: str) -> None:
             f"names: python -c 'import {library_name}; "
             f"print({'timm.list_models' if library_name == 'timm' else 'torchvision.models.list_models'}())'",
         )
+
+
+def on_meta(build: Callable[[], Built]) -> Built:
+    """``build()`` on the meta device, or with numbers where that computes with them while it is built."""
+    try:
+        with torch.device("meta"):
+            return build()
+    except (RuntimeError, NotImplementedError):  # what torch raises where a meta tensor's numbers are asked for
+        return build()
 
 
 def make(
@@ -211,12 +224,12 @@ def timm_preprocessing(config: Mapping[str, Any], source: str, *, declared: bool
     height, width = int(shape[1]), int(shape[2])
     share = float(config.get("crop_pct") or 0.875)
     scaled = (math.floor(height / share), math.floor(width / share))
-    mode = {"squash": "squash", "border": "border"}.get(str(config.get("crop_mode")), "centre")
+    mode: Literal["centre", "squash", "border"] = _CROPS.get(str(config.get("crop_mode")), "centre")
     interpolation = str(config.get("interpolation") or "bicubic")
     return Shaping(
         size=(height, width),
         resize=scaled,
-        mode=mode,  # type: ignore[arg-type]
+        mode=mode,
         interpolation=interpolation if interpolation in INTERPOLATIONS else "bilinear",
         normalisation=Normalisation(
             tuple(config.get("mean") or (0.485, 0.456, 0.406)),

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import torch
 from torch import nn
 
 from lcaudit.architectures import _config, _libraries, _strict
@@ -274,10 +273,7 @@ def _versions() -> str:
 
 def _on_meta(library: str, name: str, classes: int | None, channels: int, size: Sequence[int]) -> nn.Module:
     try:
-        with torch.device("meta"):
-            return _libraries.make(library, name, classes=classes, channels=channels, size=size)
-    except (RuntimeError, NotImplementedError):  # computes its widths from numbers
-        return _libraries.make(library, name, classes=classes, channels=channels, size=size)
+        return _libraries.on_meta(lambda: _libraries.make(library, name, classes=classes, channels=channels, size=size))
     except TypeError as error:  # an argument that this network does not take
         raise UnknownArchitecture(
             f"{library}:{name} cannot be built for {list(size)} pixels: {display_name(error, 80)}", _FACTORY

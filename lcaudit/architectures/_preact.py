@@ -192,7 +192,7 @@ def to_variant(layout: Layout) -> dict[str, str | int | bool]:
 
 def build(variant: Mapping[str, str | int | bool]) -> PreActResNet:
     """The network that :func:`to_variant` described."""
-    return PreActResNet(Layout(**variant))  # type: ignore[arg-type]
+    return PreActResNet(Layout(**variant))  # type: ignore[arg-type]  # what to_variant wrote
 
 
 def assumptions(layout: Layout) -> tuple[str, ...]:

@@ -84,7 +84,7 @@ def load(
         state = {key: _copied(value, target) for key, value in state.items()}
     versioned = OrderedDict(state)
     # Files carry no versions of modules' formats; keys and shapes are those that this module writes.
-    versioned._metadata = getattr(module.state_dict(), "_metadata", None)  # type: ignore[attr-defined]
+    versioned._metadata = getattr(module.state_dict(), "_metadata", None)  # type: ignore[attr-defined]  # as torch does
     try:
         module.load_state_dict(versioned, strict=True, assign=on_meta)
     except (RuntimeError, ValueError) as error:

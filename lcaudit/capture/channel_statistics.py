@@ -100,7 +100,7 @@ def stored_statistics(module: torch.nn.Module) -> dict[str, ChannelStatistics]:
     return {
         name: ChannelStatistics(
             part.running_mean.double().cpu(),
-            part.running_var.double().cpu(),  # type: ignore[union-attr]
+            part.running_var.double().cpu(),  # type: ignore[union-attr]  # there with the mean
             torch.empty(0, dtype=torch.float64),
         )
         for name, part in module.named_modules()

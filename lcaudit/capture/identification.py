@@ -63,29 +63,25 @@ def identify(
         40 for each; and up to 3000 where that leaves something to chance. Gradient stationarity (labels, no batch
         norm) takes 80 k p + 700 samples forward and backward, and only where something is open.
     """
-    method: Method | str
     first = networks[0]
     unknown: tuple[str, ...] = ("network",) if len(networks) > 1 else ()
     if probe.record.confidence == "assumed" and len(preprocessings) > 1:
         unknown += ("preprocessing",)
-    method = "samples are no images with values from 0 to 1"
+    method: Method | str = "samples are no images with values from 0 to 1"
     if preprocessings:
         method = _method(networks, probe, task, ignore_index)
     size = first_batch_size(batch_size, device, len(probe.keys))
-    if (
-        not isinstance(method, str)
-        and not method.agrees
-        and _no_better_than_chance(first, probe, task, ignore_index, device, dtype, size)
-    ):
-        method = "the network does hardly better than chance on it, so that its gradient tells nothing of training"
+    if not isinstance(method, str) and not method.agrees:
+        if not unknown:  # nothing is open, and one reading by itself has no scale
+            return first, probe, None
+        if _no_better_than_chance(first, probe, task, ignore_index, device, dtype, size):
+            method = "the network does hardly better than chance on it, so that its gradient tells nothing of training"
     if isinstance(method, str):
         if len(networks) > 1:
             raise _undecided(networks, f"a probe could tell them apart, but {method}")
         silent = not unknown and not batch_norms(first.module)
         return first, probe, None if silent else Identification("", "not tested", unknown, _sentence(method))
     search = _Search(Trials(method, probe, device, dtype, size, seed), networks, preprocessings)
-    if not unknown and not method.agrees:  # nothing is open, and one reading by itself has no scale
-        return first, probe, None
     verdict = search.settle(unknown, probe.record.confidence)
     return _apply(verdict, networks, probe)
 

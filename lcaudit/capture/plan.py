@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -19,15 +18,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lcaudit.capture import fisher_block
-from lcaudit.capture._as_found import as_found
 from lcaudit.capture._graph import Graph
-from lcaudit.capture._huang2020 import batch_statistics, channels_only
 from lcaudit.capture._survey import Found
 from lcaudit.capture._target import Target
 from lcaudit.capture._watch import Use
 from lcaudit.capture.budget import Form, Forms
 from lcaudit.capture.gram import Gradients
-from lcaudit.capture.run import _Run, plan
+from lcaudit.capture.run import _Run, prepared
 from lcaudit.capture.stores import TESTS
 from lcaudit.capture.tasks import Fisher
 from lcaudit.core.plan import PlannedLayer, PlannedMoment, Stage
@@ -64,15 +61,7 @@ def plan_run(
     Cost: two forward passes and one backward pass over one batch.
     """
     target = Target(probe, task, network.record.classes, ignore_index, fisher, 0)
-    batches = plan(probe, batch_size)
-    theirs = convention == "huang2020"
-    with as_found(network.module, device, dtype) as module, ExitStack() as stack:
-        if theirs:
-            stack.enter_context(batch_statistics(module, batches))
-        run = _Planned(
-            module, probe, target, device, dtype, batches, channels_only if theirs else lambda kind: kind, layers,
-            max_memory,
-        )  # fmt: skip
+    with prepared(_Planned, network, probe, target, device, dtype, batch_size, convention, layers, max_memory) as run:
         return run.costs()
 
 

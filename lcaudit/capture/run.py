@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -43,6 +43,8 @@ from lcaudit.core.types import LayerMoments, Moments, Network, Probe, SampleGram
 GROUPS = 10
 #: The default: one draw per sample from the network's own predictive distribution.
 EXPECTED = Fisher()
+
+R = TypeVar("R", bound="_Run")
 
 
 def measure(
@@ -98,16 +100,7 @@ def _measure(
     network: Network, probe: Probe, target: Target, device: torch.device, dtype: torch.dtype, batch_size: int,
     seed: int, convention: str, layers: Sequence[str], max_memory: int, progress: Callable[[int, int], None],
 ) -> Moments:  # fmt: skip
-    with as_found(network.module, device, dtype) as module, ExitStack() as stack:
-        planned = plan(probe, batch_size)
-        theirs = convention == "huang2020"
-        assert not theirs or target.fisher.kind == "empirical", "their labels are the given ones"
-        if theirs:
-            stack.enter_context(batch_statistics(module, planned))
-        run = _Run(
-            module, probe, target, device, dtype, planned, channels_only if theirs else lambda kind: kind, layers,
-            max_memory,
-        )  # fmt: skip
+    with prepared(_Run, network, probe, target, device, dtype, batch_size, convention, layers, max_memory) as run:
         with run.hooks():
             for group, start, stop in run.batches:
                 mask = None if probe.mask is None else probe.mask(start, stop)
@@ -116,6 +109,23 @@ def _measure(
                 run.step(start, stop, group)
                 progress(stop, len(probe.keys))
         return run.finish(run.sample_grams(batch_size, seed))
+
+
+@contextmanager
+def prepared(
+    kind: type[R], network: Network, probe: Probe, target: Target, device: torch.device, dtype: torch.dtype,
+    batch_size: int, convention: str, layers: Sequence[str], max_memory: int,
+) -> Iterator[R]:  # fmt: skip
+    """A run, or a kind of one, over a network that is set up for it and put back afterwards."""
+    planned, theirs = plan(probe, batch_size), convention == "huang2020"
+    assert not theirs or target.fisher.kind == "empirical", "their labels are the given ones"
+    with as_found(network.module, device, dtype) as module, ExitStack() as stack:
+        if theirs:
+            stack.enter_context(batch_statistics(module, planned))
+        yield kind(
+            module, probe, target, device, dtype, planned, channels_only if theirs else lambda kind: kind, layers,
+            max_memory,
+        )  # fmt: skip
 
 
 def plan(probe: Probe, batch_size: int) -> list[tuple[int, int, int]]:

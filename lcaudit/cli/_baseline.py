@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from lcaudit.core.text import display_name
 
 if TYPE_CHECKING:
     from lcaudit.core.comparison import Baseline
-    from lcaudit.core.outcomes import Report
+    from lcaudit.core.outcomes import Anchor
 
 #: Where a baseline lies unless another place is named.
 FILE = Path("lcaudit-baseline.json")
@@ -31,28 +30,29 @@ def read_baseline(path: Path) -> Baseline:
     Raises:
         MalformedInput, LimitExceeded: it is none.
     """
-    from lcaudit import comparisons
-
-    shown = display_name(path)
-    try:
-        return comparisons.read(read_regular(path, _MOST_BYTES))
-    except (MalformedInput, LimitExceeded) as error:
-        said = error.message if error.message.startswith(shown) else f"{shown}: {error.message}"
-        raise type(error)(said, error.hint or "`lcaudit baseline create` writes one") from None
+    return read_anchored(path)[0]
 
 
-def anchored(report: Report, path: Path | None) -> Report:
-    """The report whose layers stand for their lines in the baseline, where reviews of code can point to them."""
-    if path is None:
-        return report
+def read_anchored(path: Path) -> tuple[Baseline, dict[str, Anchor]]:
+    """The same, and the lines that its layers stand on, where reviews of code can point to them.
+
+    No lines where the file does not lie below the working folder.
+    """
     from lcaudit import comparisons
     from lcaudit.core.outcomes import Anchor
 
-    if path.is_absolute() or ".." in path.parts:  # not below the working folder
-        return report
-    lines = comparisons.anchors(read_regular(path, _MOST_BYTES).decode("utf-8", "replace"))
-    places = {"": Anchor(path.as_posix(), 1)} | {layer: Anchor(path.as_posix(), line) for layer, line in lines.items()}
-    return replace(report, anchors={**places, **report.anchors})
+    shown = display_name(path)
+    try:
+        text = read_regular(path, _MOST_BYTES)
+        baseline = comparisons.read(text)
+    except (MalformedInput, LimitExceeded) as error:
+        said = error.message if error.message.startswith(shown) else f"{shown}: {error.message}"
+        raise type(error)(said, error.hint or "`lcaudit baseline create` writes one") from None
+    if path.is_absolute() or ".." in path.parts:
+        return baseline, {}
+    lines = comparisons.anchors(text.decode("utf-8", "replace"))
+    anchors = {"": Anchor(path.as_posix(), 1)} | {layer: Anchor(path.as_posix(), line) for layer, line in lines.items()}
+    return baseline, anchors
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from lcaudit.cli import _values as values
-from lcaudit.cli._baseline import anchored, read_baseline, refreshing
+from lcaudit.cli._baseline import read_anchored, refreshing
 from lcaudit.cli._help import option
 from lcaudit.cli._output import check_outputs, deliver, output_options, parse_exports
 from lcaudit.cli._pictures import picture_options
@@ -326,7 +327,7 @@ def run(
     factory = str(options.get("arch") or "").rpartition(":")[0]
     check_outputs(files, [Path(model), Path(data), *([Path(factory)] if factory else [])])
     file = options.pop("baseline", None)
-    baseline = read_baseline(file) if file else None
+    baseline, anchors = read_anchored(file) if file else (None, {})
     progress = Progress(quiet=bool(quiet))
     progress.start()
     try:
@@ -334,8 +335,7 @@ def run(
             from lcaudit.audit import audit  # imports torch: seconds
 
             report = audit(model, data, progress=progress, baseline=baseline, **options)
-            report = anchored(report, file)
     finally:
         progress.close()
-    deliver(report, form, files, color=color, quiet=quiet, verbose=verbose)
+    deliver(replace(report, anchors=anchors), form, files, color=color, quiet=quiet, verbose=verbose)
     return report.gate.exit_code

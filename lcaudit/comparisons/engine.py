@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lcaudit.comparisons.fingerprint import differences, fingerprint
-from lcaudit.core.comparison import Change, Comparison, Entry, State, Subject
+from lcaudit.core.comparison import Change, Comparison, Entry, Kind, State, Subject
 from lcaudit.core.errors import UsageError
 from lcaudit.core.figures import grouped, percent
 from lcaudit.core.measurements import LayerSpectra, Measurements
@@ -216,12 +216,12 @@ def subject(measured: Measurements) -> Subject:
 
 
 def comparison(
-    kind: str, before: Subject, after: Measurements, changes: tuple[Change, ...], family: int, notes: tuple[str, ...]
+    kind: Kind, before: Subject, after: Measurements, changes: tuple[Change, ...], family: int, notes: tuple[str, ...]
 ) -> Comparison:
     """The whole, with what it rests on."""
     probe = after.probe
     return Comparison(
-        kind=kind,  # type: ignore[arg-type]
+        kind=kind,
         before=before,
         after=subject(after),
         data=f"{probe.dataset}/{probe.split}, {grouped(probe.samples)} of {count(probe.available, 'sample')}",

@@ -12,6 +12,7 @@ from typing import Literal
 
 from lcaudit.core.quantity import Quantity
 
+Kind = Literal["paired", "baseline"]
 State = Literal["worse", "improved", "unchanged", "undecided", "new", "gone", "larger", "smaller"]
 STATES: tuple[State, ...] = ("worse", "undecided", "improved", "unchanged", "new", "gone", "larger", "smaller")
 
@@ -110,7 +111,7 @@ class Comparison:
         asked: patterns of the layers that were asked for; none for all.
     """
 
-    kind: Literal["paired", "baseline"]
+    kind: Kind
     before: Subject
     after: Subject
     data: str
@@ -127,6 +128,11 @@ class Comparison:
     def having(self, state: State) -> tuple[Change, ...]:
         """Judged changes with this state."""
         return tuple(change for change in self.changes if change.judged and change.state == state)
+
+    @property
+    def worst(self) -> tuple[Change, ...]:
+        """What is worse, the largest change first."""
+        return tuple(sorted(self.having("worse"), key=lambda change: -change.ratio.value if change.ratio else 0.0))
 
     @property
     def level(self) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from lcaudit.core.comparison import Change, Comparison
+from lcaudit.core.comparison import Comparison
 from lcaudit.core.measurements import Measurements
 from lcaudit.core.outcomes import SEVERITIES, Check, Finding, Gate
 from lcaudit.core.text import count, one_line
@@ -78,8 +78,9 @@ def _qualifications(measured: Measurements) -> list[str]:
 def with_baseline(before: Gate, found: Comparison) -> Gate:
     """The gate once a baseline has had its say: a worse figure fails it; a layer of the baseline that was not measured,
     or no figure that could be compared, makes it incomplete."""
-    worse, gone = found.having("worse"), {change.layer for change in found.having("gone")}
-    failed = f"{count(len(worse), 'figure')} worse than the baseline: {one_line(_places(worse), 3)}"
+    worse, gone = found.worst, {change.layer for change in found.having("gone")}
+    places = list(dict.fromkeys(change.layer for change in worse))
+    failed = f"{count(len(worse), 'figure')} worse than the baseline: {one_line(places, 3)}"
     open_ = []
     if gone and not found.asked:
         open_.append(
@@ -91,12 +92,6 @@ def with_baseline(before: Gate, found: Comparison) -> Gate:
     verdict: Verdict = "fail" if worse or before.verdict == "fail" else "incomplete" if open_ else before.verdict
     reasons = [*([failed] if worse else []), *before.reasons, *open_]
     return replace(before, verdict=verdict, exit_code=EXIT_CODES[verdict], reasons=tuple(reasons))
-
-
-def _places(changes: Sequence[Change]) -> list[str]:
-    """Layers, the one that changed most leading."""
-    ranked = sorted(changes, key=lambda change: -change.ratio.value if change.ratio else 0.0)
-    return list(dict.fromkeys(change.layer for change in ranked))
 
 
 def _rank(severity: str) -> int:

@@ -181,7 +181,7 @@ class _Tally:
 
         tally = self
 
-        class Bar(tqdm):  # type: ignore[misc]
+        class Bar(tqdm):  # type: ignore[misc]  # an untyped base
             def __init__(self, *arguments: Any, **attributes: Any) -> None:
                 super().__init__(*arguments, **attributes | {"disable": True})
                 self.here = self.brought = int(attributes.get("initial") or 0)

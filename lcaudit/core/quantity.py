@@ -105,6 +105,28 @@ def exact(value: float, unit: str = "1") -> Quantity:
     return Quantity(value=float(value), unit=unit)
 
 
+def ratio(numerator: Quantity, denominator: Quantity, factor: float = 1.0) -> Quantity:
+    """``factor`` times one positive figure over another.
+
+    Both may come from the same samples; taking the ends crosswise ignores that, so the interval is too wide rather
+    than too narrow. NaN where the denominator is 0.
+    """
+    low = high = None
+    if numerator.low is not None and numerator.high is not None and denominator.low and denominator.high:
+        low, high = factor * numerator.low / denominator.high, factor * numerator.high / denominator.low
+    return Quantity(
+        factor * numerator.value / denominator.value if denominator.value else math.nan,
+        "×",
+        low,
+        high,
+        method="ratio, ends taken crosswise",
+        n=min(numerator.n, denominator.n),
+        reliable=numerator.reliable and denominator.reliable,
+        scale="log",
+        degrees=min(numerator.degrees, denominator.degrees),
+    )
+
+
 def wilson(successes: int, trials: int, unit: str = "share", z: float = 1.959963984540054) -> Quantity:
     """A proportion with its Wilson score interval (Wilson 1927), by default in the unit of shares of 1.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lcaudit.core.measurements import LayerRecord, LayerSpectra, Measurements
 from lcaudit.core.outcomes import Effect, Finding, Fix
-from lcaudit.core.quantity import Quantity
+from lcaudit.core.quantity import Quantity, ratio
 from lcaudit.core.recipe import Step
 from lcaudit.core.text import count, display_name, one_line
 
@@ -108,26 +108,9 @@ def effects_of(change: str, layers: Sequence[LayerSpectra]) -> tuple[Effect, ...
             after = what_if.condition_number.get(percentile) if what_if else None
             if what_if is None or before is None or after is None:
                 continue
-            gain = replace(what_if.gain, unit="×") if percentile == _GAIN else _ratio(before, after)
+            gain = replace(what_if.gain, unit="×") if percentile == _GAIN else _shown(before, after)
             effects.append(Effect(spectra.layer.name, f"κ_{percentile} of Σ_x", before, after, gain, "computed"))
     return tuple(effects)
-
-
-def _ratio(before: Quantity, after: Quantity) -> Quantity:
-    """``before / after``. Both come from the same samples; taking the ends crosswise ignores that, so the
-    interval is too wide rather than too narrow."""
-    low = high = None
-    if before.low is not None and before.high is not None and after.low and after.high:
-        low, high = before.low / after.high, before.high / after.low
-    return Quantity(
-        before.value / after.value if after.value else math.nan,
-        "×",
-        low,
-        high,
-        method="ratio, ends taken crosswise",
-        n=min(before.n, after.n),
-        reliable=before.reliable and after.reliable,
-    )
 
 
 def best_gain(fix: Fix) -> float:
@@ -197,3 +180,8 @@ def insertable(name: str, study: Study) -> str:
 def briefly(layers: Sequence[LayerSpectra]) -> str:
     """The one layer's name, or how many layers there are: for a title."""
     return display_name(layers[0].layer.name) if len(layers) == 1 else count(len(layers), "layer")
+
+
+def _shown(before: Quantity, after: Quantity) -> Quantity:
+    """``before / after`` as it is told: no verdict rests on it, so it has no scale to widen its interval on."""
+    return replace(ratio(before, after), scale="linear", degrees=0)

@@ -24,7 +24,8 @@ class Bench:
     Attributes:
         earlier: steps of the recipe that made this network already, if one did.
         held_out: ``None`` where fewer than two samples are left.
-        run: device, type and batch size, as the capturing functions take them.
+        run: device, type and batch size, as the capturing functions take them. task: what the outputs stand for,
+            likewise.
     """
 
     def __init__(self, model: Path, data: str, samples: int | None, options: dict[str, Any]) -> None:
@@ -33,22 +34,23 @@ class Bench:
         checkpoint, networks = opening.networks_of(model, get("arch"))
         text = checkpoint.texts.get(METADATA_KEY)
         self.earlier: tuple[Step, ...] = recipes.parse(text, model.name).steps if text is not None else ()
+        self.seed = get("seed", 0)
+        self.task: dict[str, Any] = {"task": get("task", "auto"), "ignore_index": get("ignore_index", -100)}
         open_probe = partial(
-            probes.open_probe, data, networks[0], root=get("data_root"), split=get("split"), seed=get("seed", 0),
-            mean=get("mean"), std=get("std"), task=get("task", "auto"), ignore_index=get("ignore_index", -100),
+            probes.open_probe, data, networks[0], root=get("data_root"), split=get("split"), seed=self.seed,
+            mean=get("mean"), std=get("std"), **self.task,
         )  # fmt: skip
         available = open_probe(samples=2).record.available
         half = min(available // 2, probes.DEFAULT_SAMPLES) if samples is None else samples
-        self.device = choose_device(get("device", "auto"), get("dtype", "float32"))
+        device = choose_device(get("device", "auto"), get("dtype", "float32"))
         whole = open_probe(samples=min(available, 2 * max(2, half)))
-        self.run = {"device": self.device, "dtype": DTYPES[get("dtype", "float32")]}
+        self.run: dict[str, Any] = {"device": device, "dtype": DTYPES[get("dtype", "float32")]}
         asked = get("batch_size", "auto")
-        self.network: Network = networks[0]
+        self.network: Network
         self.network, whole, _ = opening.identified(
-            networks, whole, batch_size=asked, seed=get("seed", 0), task=get("task", "auto"),
-            ignore_index=get("ignore_index", -100), **self.run,
-        )  # fmt: skip
-        self.run["batch_size"] = capture.first_batch_size(asked, self.device, len(whole.keys))
+            networks, whole, batch_size=asked, seed=self.seed, **self.task, **self.run
+        )
+        self.run["batch_size"] = capture.first_batch_size(asked, device, len(whole.keys))
         keys = whole.keys[: max(2, min(half, len(whole.keys)))]
         measuring = capture.part_of(whole, keys, True, len(keys))
         assert measuring is not None, "at least two samples are measured"
@@ -59,10 +61,7 @@ class Bench:
         """Outputs of every sample, error and loss; ``None`` where no samples are held out."""
         if probe is None:
             return None
-        return capture.evaluate(
-            module, probe, classes=self.network.record.classes, task=self.options.get("task", "auto"),
-            ignore_index=self.options.get("ignore_index", -100), **self.run,
-        )  # fmt: skip
+        return capture.evaluate(module, probe, classes=self.network.record.classes, **self.task, **self.run)
 
     def moments(self, module: torch.nn.Module, layers: Sequence[str]) -> dict[str, FactorMoments]:
         """Second moments of the named layers."""
@@ -70,9 +69,8 @@ class Bench:
             return {}
         fisher = capture.fisher_of(None, 1, "kfac")
         found = capture.measure(
-            replace(self.network, module=module), self.probe, seed=self.options.get("seed", 0), fisher=fisher,
-            task=self.options.get("task", "auto"), ignore_index=self.options.get("ignore_index", -100),
-            layers=tuple(map(literally, layers)), **self.run,
+            replace(self.network, module=module), self.probe, seed=self.seed, fisher=fisher,
+            layers=tuple(map(literally, layers)), **self.task, **self.run,
         )  # fmt: skip
         return {one.layer.name: second_moments(one) for one in found.layers if not one.form}
 

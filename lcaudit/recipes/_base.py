@@ -125,6 +125,14 @@ def numbers_of(step: Step, name: str, count: int) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
+def variance_of(step: Step, count: int) -> torch.Tensor:
+    """The numbers ``variance``, none of them negative."""
+    variance = numbers_of(step, "variance", count)
+    if bool((variance < 0).any()):
+        raise refusal(step, "a variance is negative")
+    return variance
+
+
 def factor_of(step: Step) -> float:
     """The one positive number ``factor``."""
     factor = float(numbers_of(step, "factor", 1)[0])
@@ -144,6 +152,13 @@ def zero_padding(layer: Layer) -> tuple[int, ...]:
         return ()
     around = tuple(layer._reversed_padding_repeated_twice)
     return around if any(around) else ()
+
+
+def without_padding(layer: Layer) -> None:
+    """Take a convolution's own padding away."""
+    assert not isinstance(layer, nn.Linear)
+    layer.padding = (0,) * len(layer.kernel_size)  # type: ignore[assignment]  # typed for each dimension apart
+    layer._reversed_padding_repeated_twice = [0] * (2 * len(layer.kernel_size))
 
 
 def fold_shift(layer: Layer, mean: torch.Tensor, scale: torch.Tensor) -> None:
@@ -203,3 +218,13 @@ def move(tensors: dict[str, torch.Tensor], step: Step, old: str, new: str) -> No
     if new in tensors:
         raise refusal(step, f"the file has a tensor {display_name(new, 80)!r}, which the step should have renamed")
     tensors[new] = tensors.pop(old)
+
+
+def separate_layer(tensors: dict[str, torch.Tensor], step: Step, wrapped: str) -> None:
+    """Give the tensors of the layer at ``wrapped`` the names that they had; a bias that the step made goes."""
+    path = step.modules["layer"]
+    move(tensors, step, f"{wrapped}.weight", f"{path}.weight")
+    if step.numbers["new_bias"] and step.numbers["new_bias"][0]:
+        tensors.pop(f"{wrapped}.bias", None)
+    else:
+        move(tensors, step, f"{wrapped}.bias", f"{path}.bias")

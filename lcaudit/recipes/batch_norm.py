@@ -19,11 +19,13 @@ from lcaudit.recipes._base import (
     channels,
     fold_shift,
     layer_at,
-    move,
     numbers_of,
     put,
     refusal,
+    separate_layer,
     shifted,
+    variance_of,
+    without_padding,
     zero_padding,
 )
 
@@ -36,21 +38,13 @@ _PADS = {nn.Conv1d: nn.ZeroPad1d, nn.Conv2d: nn.ZeroPad2d, nn.Conv3d: nn.ZeroPad
 _NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
 
 
-def _statistics(step: Step, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and σ as the norm will use them: its statistics are float32 like the network's."""
-    mean, variance = numbers_of(step, "mean", number), numbers_of(step, "variance", number)
-    if bool((variance < 0).any()):
-        raise refusal(step, "a variance is negative")
-    return mean, (variance + EPS).sqrt()
-
-
 def _apply(root: nn.Module, step: Step) -> None:
     layer = layer_at(root, step, "layer")
     number = channels(layer)
-    _statistics(step, number)
+    mean, variance = numbers_of(step, "mean", number), variance_of(step, number)
     norm = _NORMS[type(layer)](number, eps=EPS, device=layer.weight.device, dtype=layer.weight.dtype)
-    norm.running_mean.copy_(numbers_of(step, "mean", number))
-    norm.running_var.copy_(numbers_of(step, "variance", number))
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(variance)
     norm.train(layer.training).requires_grad_(layer.weight.requires_grad)
     around = zero_padding(layer)
     _check_flags(step, layer, bool(around))
@@ -62,13 +56,6 @@ def _apply(root: nn.Module, step: Step) -> None:
         without_padding(layer)
         parts.insert(0, pad)
     put(root, step.modules["layer"], step, nn.Sequential(*parts).train(layer.training))
-
-
-def without_padding(layer: Layer) -> None:
-    """Take a convolution's own padding away."""
-    assert not isinstance(layer, nn.Linear)
-    layer.padding = (0,) * len(layer.kernel_size)  # type: ignore[assignment]
-    layer._reversed_padding_repeated_twice = [0] * (2 * len(layer.kernel_size))
 
 
 def _check_flags(step: Step, layer: Layer, padded: bool) -> None:
@@ -88,21 +75,18 @@ def _renamed(step: Step) -> Mapping[str, str]:
 
 
 def _separate(tensors: dict[str, torch.Tensor], step: Step) -> None:
-    path, (norm, layer) = step.modules["layer"], _places(step)
+    norm, layer = _places(step)
     for name in (*_NORM_TENSORS, "num_batches_tracked"):
         tensors.pop(f"{norm}.{name}", None)
-    move(tensors, step, f"{layer}.weight", f"{path}.weight")
-    if step.numbers["new_bias"] and step.numbers["new_bias"][0]:
-        tensors.pop(f"{layer}.bias", None)
-    else:
-        move(tensors, step, f"{layer}.bias", f"{path}.bias")
+    separate_layer(tensors, step, layer)
 
 
 def _predict(moments: dict[str, FactorMoments], step: Step) -> None:
     path = step.modules["layer"]
     if path in moments:
-        mean, scale = _statistics(step, len(step.numbers["mean"]))
-        moments[path] = shifted(moments[path], mean, scale)
+        number = len(step.numbers["mean"])
+        mean, variance = numbers_of(step, "mean", number), variance_of(step, number)
+        moments[path] = shifted(moments[path], mean, (variance + EPS).sqrt())
 
 
 OPERATION = Operation(("layer",), ("mean", "variance", "padded", "new_bias"), _apply, _separate, _renamed, _predict)

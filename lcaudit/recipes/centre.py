@@ -16,14 +16,14 @@ from lcaudit.recipes._base import (
     channels,
     fold_shift,
     layer_at,
-    move,
     numbers_of,
     put,
     refusal,
+    separate_layer,
     shifted,
+    without_padding,
     zero_padding,
 )
-from lcaudit.recipes.batch_norm import without_padding
 
 
 class Centred(nn.Module):
@@ -67,11 +67,7 @@ def _renamed(step: Step) -> Mapping[str, str]:
 def _separate(tensors: dict[str, torch.Tensor], step: Step) -> None:
     path = step.modules["layer"]
     tensors.pop(f"{path}.mean", None)
-    move(tensors, step, f"{path}.layer.weight", f"{path}.weight")
-    if step.numbers["new_bias"] and step.numbers["new_bias"][0]:
-        tensors.pop(f"{path}.layer.bias", None)
-    else:
-        move(tensors, step, f"{path}.layer.bias", f"{path}.bias")
+    separate_layer(tensors, step, f"{path}.layer")
 
 
 def _predict(moments: dict[str, FactorMoments], step: Step) -> None:

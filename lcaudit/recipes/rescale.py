@@ -39,10 +39,11 @@ def _apply(root: nn.Module, step: Step) -> None:
     norm = module_at(root, step, "normalisation")
     if isinstance(norm, _BatchNorm):
         norm = batch_norm_at(root, step, "normalisation")
-        variance = factor**2 * (norm.running_var.double() + norm.eps) - norm.eps  # type: ignore[union-attr]
+        assert norm.running_mean is not None and norm.running_var is not None, "asked for one with statistics"
+        variance = factor**2 * (norm.running_var.double() + norm.eps) - norm.eps
         variance = variance.clamp_min(0)  # of channels that hardly vary: the probe shows whether it matters
-        norm.running_mean.copy_(norm.running_mean.double() * factor)  # type: ignore[union-attr]
-        norm.running_var.copy_(variance)  # type: ignore[union-attr]
+        norm.running_mean.copy_(norm.running_mean.double() * factor)
+        norm.running_var.copy_(variance)
     elif not isinstance(norm, (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)):
         raise refusal(step, f"a {type(norm).__name__} is no normalisation that undoes a factor")
     scale_layer(layer, factor)

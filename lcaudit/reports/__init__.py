@@ -30,7 +30,7 @@ def formats() -> tuple[str, ...]:
     return plugins.names(__name__)
 
 
-def writer(format: str) -> Writer:
+def writer(format: str) -> Writer[Report]:
     """The format called ``format``.
 
     Raises:
@@ -38,7 +38,7 @@ def writer(format: str) -> Writer:
     """
     if format not in formats():
         raise UsageError(f"unknown format {display_name(format)}", f"known formats: {', '.join(formats())}")
-    found: Writer = plugins.load(__name__, format, "WRITER")
+    found: Writer[Report] = plugins.load(__name__, format, "WRITER")
     return found
 
 
@@ -61,8 +61,8 @@ def render_comparison(
     found: Comparison, format: str, *, color: bool = False, width: int = 100, verbosity: int = 0
 ) -> str:
     """A comparison of two networks as text in ``format``, one of ``COMPARISON_FORMATS``; the rest as :func:`render`."""
-    chosen: Writer = plugins.load(f"{__name__}._comparison", format, "WRITER")
-    return chosen.write(found, Style(color, width, verbosity))  # type: ignore[arg-type]
+    chosen: Writer[Comparison] = plugins.load(f"{__name__}._comparison", format, "WRITER")
+    return chosen.write(found, Style(color, width, verbosity))
 
 
 def render_timeline(points: Sequence[Point], others: int, format: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from lcaudit.core import figures as numbers
 from lcaudit.core.comparison import Change, Comparison, State
 from lcaudit.core.metrics import BY_ID
+from lcaudit.core.quantity import Quantity
 from lcaudit.core.text import count, one_line
 
 #: States in the words of `diff` and of a baseline, in the order in which they are told.
@@ -71,8 +72,8 @@ def row(change: Change, comparison: Comparison) -> Row:
     )
 
 
-def _value(quantity: object) -> str:
-    return numbers.figure(quantity).value + ("" if quantity.reliable else " ?") if quantity else ""  # type: ignore[arg-type, attr-defined]
+def _value(quantity: Quantity | None) -> str:
+    return numbers.figure(quantity).value + ("" if quantity.reliable else " ?") if quantity else ""
 
 
 def told(comparison: Comparison) -> tuple[Change, ...]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
+from lcaudit.core.comparison import Comparison
 from lcaudit.core.outcomes import Report
 
 #: Major.minor of the JSON report: a minor version adds keys, a major one changes or removes them.
@@ -22,8 +24,12 @@ class Style:
     verbosity: int = 0
 
 
+#: What a format tells: a report, or a comparison of two.
+Told = TypeVar("Told", Report, Comparison)
+
+
 @dataclass(frozen=True, slots=True)
-class Writer:
+class Writer(Generic[Told]):
     """One format: file suffix with its dot, media type, the function that writes it, and whether a terminal reads it.
 
     What is for ``people`` is printed in the terminal's own encoding; the rest is UTF-8 to the byte.
@@ -31,5 +37,5 @@ class Writer:
 
     suffix: str
     media_type: str
-    write: Callable[[Report, Style], str]
+    write: Callable[[Told, Style], str]
     people: bool = False

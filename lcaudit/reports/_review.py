@@ -41,8 +41,7 @@ def worse(report: Report) -> tuple[Finding, ...]:
     held = report.baseline
     if held is None:
         return ()
-    changes = sorted(held.having("worse"), key=lambda change: -(change.ratio.value if change.ratio else 0.0))
-    return tuple(_worse(held, change) for change in changes)
+    return tuple(_worse(held, change) for change in held.worst)
 
 
 def _worse(held: Comparison, change: Change) -> Finding:

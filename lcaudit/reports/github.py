@@ -18,8 +18,9 @@ _MOST = 9
 
 def write(report: Report, style: Style) -> str:
     """One command on each line; the verdict comes last, as a notice or an error."""
-    lines = [_finding(report, finding) for finding in review.findings(report)[:_MOST]]
-    rest = len(review.findings(report)) - _MOST
+    findings = review.findings(report)
+    lines = [_finding(report, finding) for finding in findings[:_MOST]]
+    rest = len(findings) - _MOST
     if rest > 0:
         lines.append(_command("notice", "lcaudit", f"{rest} more findings in the full report"))
     left = [review.printable(reason) for reason in report.gate.reasons]

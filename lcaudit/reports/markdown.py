@@ -35,8 +35,9 @@ def write(report: Report, style: Style) -> str:
     gate = f"{numbers.percent(report.gate.coverage)} of the parameters audited; {summary.GATES[report.gate.fail_on]}"
     lines += [f"{summary.severities(found)}. {summary.account(found)}. {gate}."]
     lines += [f"- {prose(reason)}" for reason in report.gate.reasons]
-    lines += _table(report)
-    for finding in review.findings(report)[:_MOST]:
+    findings = review.findings(report)
+    lines += _table(report, findings)
+    for finding in findings[:_MOST]:
         lines += ["", *_details(finding)]
     lines += _left(report)
     lines += _provenance(report)
@@ -61,11 +62,11 @@ def _html(text: str) -> str:
     return shown.replace("@", "@<!-- -->")
 
 
-def _table(report: Report) -> Iterator[str]:
-    if not review.findings(report):
+def _table(report: Report, findings: Sequence[Finding]) -> Iterator[str]:
+    if not findings:
         return
     yield from ("", "| severity | rule | layers | figure | limit |", "|---|---|---|---|---|")
-    for finding in review.findings(report)[:_MOST]:
+    for finding in findings[:_MOST]:
         name = review.rule_name(report, finding.rule)
         limit = numbers.limit(finding.limit.value, finding.limit.unit)
         figure = f"{prose(finding.metric)} **{prose(numbers.figure(finding.measured).value)}**"
@@ -74,8 +75,8 @@ def _table(report: Report) -> Iterator[str]:
             f"| {finding.severity} | {code(finding.rule)} {prose(name)} | {_names(finding.layers, 3)} "
             f"| {figure} ({interval}) | {prose(limit)} |"
         )
-    if len(review.findings(report)) > _MOST:
-        yield from ("", f"{len(review.findings(report)) - _MOST} more findings are in the full report.")
+    if len(findings) > _MOST:
+        yield from ("", f"{len(findings) - _MOST} more findings are in the full report.")
 
 
 def _details(finding: Finding) -> Iterator[str]:

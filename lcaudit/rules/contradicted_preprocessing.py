@@ -38,6 +38,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 from lcaudit.core import figures, specimen
 from lcaudit.core.identification import HypothesisScore, Identification
@@ -101,7 +102,7 @@ def tell(fails: Sequence[Fail], measurements: Measurements) -> tuple[str, str]:
     )
 
 
-def _example(decision: str, ratio: float) -> Measurements:
+def _example(decision: Literal["agrees", "contradicted"], ratio: float) -> Measurements:
     def score(words: str, times: float, used: bool) -> HypothesisScore:
         value = specimen.quantity(0.02 * times, n=300)
         return HypothesisScore("ResNet-8", words, "random flip", value, times, times > 1, used)
@@ -109,7 +110,7 @@ def _example(decision: str, ratio: float) -> Measurements:
     scores = (score("values 0 to 1", 1.0, decision == "agrees"),)
     if decision == "contradicted":
         scores += (score("mean 0.5, std 0.5", ratio, True),)
-    found = Identification("batch-norm replay", decision, (), "As measured.", scores, 2.0, 300, 3000)  # type: ignore[arg-type]
+    found = Identification("batch-norm replay", decision, (), "As measured.", scores, 2.0, 300, 3000)
     return specimen.measurements(identification=found)
 
 

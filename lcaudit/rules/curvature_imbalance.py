@@ -35,7 +35,6 @@ Source
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -43,7 +42,7 @@ from lcaudit.core import figures, specimen
 from lcaudit.core.links import Link
 from lcaudit.core.measurements import LayerSpectra, Measurements
 from lcaudit.core.outcomes import Fail, Limit, Outcome, Pass, Rule, Skip, Undecided
-from lcaudit.core.quantity import Quantity
+from lcaudit.core.quantity import ratio
 from lcaudit.core.text import count, display_name
 from lcaudit.rules._base import worst
 
@@ -73,7 +72,7 @@ def _judge(first: LayerSpectra, second: LayerSpectra) -> Outcome:
     if one is None or other is None:
         lacking = first if one is None else second
         return Skip(name, f"λmax of {display_name(lacking.layer.name)} is not known: {lacking.block_reason}")
-    measured = _ratio(*((one, other) if one.value >= other.value else (other, one)))
+    measured = ratio(*((one, other) if one.value >= other.value else (other, one)))
     place = measured.against(LIMIT.value)
     if place == "below":
         return Pass(name, measured)
@@ -89,23 +88,6 @@ def _judge(first: LayerSpectra, second: LayerSpectra) -> Outcome:
     return Undecided(name, measured, "λmax of one of the two layers has no reliable interval")
 
 
-def _ratio(larger: Quantity, smaller: Quantity) -> Quantity:
-    low = high = None
-    if larger.low is not None and larger.high is not None and smaller.low and smaller.high:
-        low, high = larger.low / smaller.high, larger.high / smaller.low
-    return Quantity(
-        larger.value / smaller.value if smaller.value else math.nan,
-        "×",
-        low,
-        high,
-        method="ratio, ends taken crosswise",
-        n=min(larger.n, smaller.n),
-        reliable=larger.reliable and smaller.reliable,
-        scale="log",
-        degrees=min(larger.degrees, smaller.degrees),
-    )
-
-
 def tell(fails: Sequence[Fail], measurements: Measurements) -> tuple[str, str]:
     """Which pair, and what it costs."""
     most = worst(fails)
@@ -118,10 +100,10 @@ def tell(fails: Sequence[Fail], measurements: Measurements) -> tuple[str, str]:
     )
 
 
-def _example(ratio: float) -> Measurements:
+def _example(times: float) -> Measurements:
     first, second = specimen.layer("0"), specimen.layer("2", depth=1)
     return specimen.measurements(
-        layers=(replace(first, fisher_largest=specimen.quantity(ratio, unit="nat")), second),
+        layers=(replace(first, fisher_largest=specimen.quantity(times, unit="nat")), second),
         links=(Link("0", functions=("relu",), readers=("2",), homogeneous=True),),
     )
 

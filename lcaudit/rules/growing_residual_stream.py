@@ -42,7 +42,7 @@ from dataclasses import replace
 from lcaudit.core import figures, specimen
 from lcaudit.core.measurements import LayerSpectra, Measurements
 from lcaudit.core.outcomes import Fail, Limit, Outcome, Pass, Rule, Skip, Undecided
-from lcaudit.core.quantity import Quantity
+from lcaudit.core.quantity import Quantity, ratio
 from lcaudit.core.text import count, display_name
 
 LIMIT = Limit(
@@ -68,22 +68,8 @@ def energy(spectra: LayerSpectra) -> float:
 
 def growth(first: LayerSpectra, later: LayerSpectra, blocks: int) -> Quantity:
     """Energy of ``later`` over that of ``first``, by (1 + blocks between)."""
-    one, other = first.input.trace, later.input.trace
-    scale = max(1, first.layer.inputs) / max(1, later.layer.inputs) / (1 + blocks)
-    low = high = None
-    if one.low and one.high and other.low is not None and other.high is not None:
-        low, high = scale * other.low / one.high, scale * other.high / one.low
-    return Quantity(
-        scale * other.value / one.value if one.value else math.nan,
-        "×",
-        low,
-        high,
-        method="ratio, ends taken crosswise",
-        n=min(one.n, other.n),
-        reliable=one.reliable and other.reliable,
-        scale="log",
-        degrees=min(one.degrees, other.degrees),
-    )
+    entries = max(1, first.layer.inputs) / max(1, later.layer.inputs)
+    return ratio(later.input.trace, first.input.trace, entries / (1 + blocks))
 
 
 def check(measurements: Measurements) -> Sequence[Outcome]:

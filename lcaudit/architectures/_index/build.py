@@ -142,11 +142,7 @@ def _group(kept: list[Row]) -> None:
 
 def _lines(row: Row) -> list[str]:
     """The wiring, from a module with numbers in it where some of its tensors are not stored."""
-    try:
-        with torch.device("meta"):
-            lines = wiring(_make(row))
-    except (RuntimeError, NotImplementedError):
-        return wiring(_make(row))
+    lines = _libraries.on_meta(lambda: wiring(_make(row)))
     hidden = any("on meta" in line for line in lines)
     return wiring(_make(row)) if hidden and row["numbers"] <= _MOST_COMPARED else lines
 

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from lcaudit.architectures._index._wiring import digest, wiring
+from lcaudit.architectures._libraries import on_meta
 
 _COUNTER = "num_batches_tracked"
 #: Number of classes that no network has by itself: what follows it is the head.
@@ -68,14 +68,14 @@ def _torchvision() -> list[tuple[str, str, Callable[[str], dict[str, Any]]]]:
 def _look_timm(name: str) -> dict[str, Any]:
     import timm
 
-    module = _built(lambda **more: timm.create_model(name, pretrained=False, **more))
+    module = on_meta(lambda **more: timm.create_model(name, pretrained=False, **more))
     config = module.pretrained_cfg
     shapes = _shapes(module)
     head = _classifier(module) if hasattr(module, "get_classifier") else []
     wide = int(getattr(module, "num_classes", 0) or 0)
     loose = [key for key, shape in shapes.items() if wide and shape[:1] == [wide] and key not in head]
     if wide and (loose or not head):
-        other = _shapes(_built(lambda **more: timm.create_model(name, pretrained=False, num_classes=_ODD, **more)))
+        other = _shapes(on_meta(lambda **more: timm.create_model(name, pretrained=False, num_classes=_ODD, **more)))
         head = sorted(key for key in shapes if other.get(key) != shapes[key])
     first = config.get("first_conv") or []
     stems = [first] if isinstance(first, str) else list(first)
@@ -98,9 +98,9 @@ def _look_torchvision(name: str) -> dict[str, Any]:
         module: nn.Module = torchvision.models.get_model(name, weights=None, **more, **_no_backbone(builder))
         return module
 
-    module = _built(make)
+    module = on_meta(make)
     shapes = _shapes(module)
-    other = _shapes(_built(lambda **more: make(num_classes=_ODD, **more)))
+    other = _shapes(on_meta(lambda **more: make(num_classes=_ODD, **more)))
     head = sorted(key for key in shapes if other.get(key) != shapes[key])
     stem = next((key for key, shape in shapes.items() if len(shape) == 4 and shape[1] == 3), "")
     return {
@@ -116,14 +116,6 @@ def _no_backbone(builder: Callable[..., Any]) -> dict[str, None]:
     import inspect
 
     return {"weights_backbone": None} if "weights_backbone" in inspect.signature(builder).parameters else {}
-
-
-def _built(make: Callable[..., nn.Module]) -> nn.Module:
-    try:
-        with torch.device("meta"):
-            return make()
-    except (RuntimeError, NotImplementedError):
-        return make()  # some compute their widths from numbers
 
 
 def _shapes(module: nn.Module) -> dict[str, list[int]]:

@@ -13,4 +13,4 @@ def write(comparison: Comparison, style: Style) -> str:
     return document("comparison.html.j2", view(comparison))
 
 
-WRITER = Writer(".html", "text/html", write)  # type: ignore[arg-type]
+WRITER = Writer(".html", "text/html", write)

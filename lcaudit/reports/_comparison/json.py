@@ -15,4 +15,4 @@ def write(comparison: Comparison, style: Style) -> str:
     return printable(serial.dumps({"schema": SCHEMA_ID, "schema_version": "1.0", **serial.plain(comparison)}))
 
 
-WRITER = Writer(".json", "application/json", write)  # type: ignore[arg-type]
+WRITER = Writer(".json", "application/json", write)

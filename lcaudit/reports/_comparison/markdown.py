@@ -56,4 +56,4 @@ def escaped(text: str, limit: int = 120) -> str:
     return _SPECIAL.sub(r"\\\1", display_name(text, limit))
 
 
-WRITER = Writer(".md", "text/markdown", write)  # type: ignore[arg-type]
+WRITER = Writer(".md", "text/markdown", write)

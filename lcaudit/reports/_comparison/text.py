@@ -63,4 +63,4 @@ def rows(told: Sequence[Change], comparison: Comparison) -> list[str]:
     return table(_COLUMNS, cells, "  ") if cells else []
 
 
-WRITER = Writer(".txt", "text/plain", write)  # type: ignore[arg-type]
+WRITER = Writer(".txt", "text/plain", write)

@@ -23,6 +23,8 @@ from lcaudit.core.measurements import (
 )
 
 if TYPE_CHECKING:  # names and shapes are looked at without torch
+    from pathlib import Path
+
     import numpy as np
     import torch
 
@@ -108,16 +110,40 @@ class Family:
 
 
 @dataclass(frozen=True, slots=True)
+class TextInput:
+    """How a network reads text: what a probe of text needs to know of it.
+
+    Attributes:
+        objective: ``causal``: outputs [b, L, V] predict each next token; ``masked``: outputs [b, L, V] predict the
+            tokens that were hidden; ``sequence``: outputs [b, K] are of whole samples; ``embedding``: outputs
+            [b, h] are of whole samples and no class.
+        longest: most tokens that a sample may have.
+        padding: index of the token that fills up; the network itself takes no notice of positions that hold it.
+            ``None`` where it has none: later positions never change earlier ones.
+        hidden: index of the token that hides another, for ``masked``.
+        tokenizer: the ``tokenizer.json`` beside the weights, ``None`` where there is none.
+    """
+
+    objective: Literal["causal", "masked", "sequence", "embedding"]
+    longest: int
+    padding: int | None = None
+    hidden: int | None = None
+    tokenizer: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Network:
     """The network with the checkpoint's weights in it, in eval mode, on the CPU.
 
-    ``normalisation``: by data set; ``shaping``: of pictures of any kind, where that is known.
+    ``normalisation``: by data set; ``shaping``: of pictures of any kind, where that is known; ``text``: how it
+    reads text, where it does.
     """
 
     record: NetworkRecord
     module: torch.nn.Module
     normalisation: Mapping[str, Normalisation]
     shaping: Shaping | None = None
+    text: TextInput | None = None
 
 
 @dataclass(frozen=True, slots=True)

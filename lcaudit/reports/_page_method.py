@@ -78,7 +78,7 @@ def method(report: Report) -> Mapping[str, Any]:
             "not_audited": max(0, len(measured.not_audited) - _MOST),
             "non_finite": max(0, len(measured.non_finite) - _MOST),
         },
-        "seconds": tuple((_capital(stage), f"{numbers.number(value)} s") for stage, value in report.run.seconds.items()),
+        "seconds": tuple((_capital(stage), f"{numbers.number(took)} s") for stage, took in report.run.seconds.items()),
         "coverage": f"{numbers.percent(report.gate.coverage)}, at least {numbers.percent(report.gate.min_coverage)}",
     }
 

@@ -138,6 +138,11 @@ def test_any_json_is_read_or_refused_with_a_sentence(changes: dict[str, Any]) ->
         recognise({"a.weight": (40, 32)}, config)
 
 
+def test_stages_count_as_layers() -> None:
+    swin = {"model_type": "swin", "architectures": ["SwinForImageClassification"], "depths": [2, 10**6]}
+    assert "and the file holds 41 tensors" in refused(swin).reason
+
+
 def test_timms_configuration_is_not_taken_for_one() -> None:
     assert not names_transformers({"architecture": "resnet18", "model_type": "resnet", "architectures": ["x"]})
     assert not names_transformers({"depth": 3})

@@ -20,7 +20,9 @@ from lcaudit.checkpoints._foreign import name_stranger
 from lcaudit.checkpoints._header import Header, Stored, read_safetensors_header
 from lcaudit.checkpoints._hub import fetch_checkpoint
 from lcaudit.checkpoints._keys import named_tensors
+from lcaudit.checkpoints._written import written
 from lcaudit.core import hub, plugins
+from lcaudit.core.declared import PREFIX
 from lcaudit.core.errors import MalformedInput
 from lcaudit.core.hub_address import HubRecord
 from lcaudit.core.measurements import CheckpointRecord, FileRecord
@@ -30,7 +32,7 @@ from lcaudit.core.types import Checkpoint
 if TYPE_CHECKING:  # headers are read without torch
     import torch
 
-__all__ = ["Header", "open_checkpoint", "read_header"]
+__all__ = ["Header", "open_checkpoint", "read_header", "written"]
 
 
 def open_checkpoint(
@@ -102,7 +104,7 @@ def read_header(path: Path) -> Header:
     }
     record = opened.record
     size = sum(file.size for file in record.files)
-    return Header(record.name, record.container, size, tensors, record.unwrapped, opened.config)
+    return Header(record.name, record.container, size, tensors, record.unwrapped, opened.config, opened.texts)
 
 
 def _is_folder(path: Path) -> bool:
@@ -142,7 +144,11 @@ def _with_aliases(
     state: Mapping[str, torch.Tensor], texts: Mapping[str, str], steps: list[str]
 ) -> Mapping[str, torch.Tensor]:
     """Tied weights are stored once in safetensors, the other names as metadata ``{alias: name}``."""
-    aliases = {alias: name for alias, name in texts.items() if name in state and alias not in state and "." in alias}
+    aliases = {
+        alias: name
+        for alias, name in texts.items()
+        if name in state and alias not in state and "." in alias and not alias.startswith(PREFIX)
+    }
     if not aliases:
         return state
     steps.append(f"restored {count(len(aliases), 'tied name')} from the metadata: {one_line(sorted(aliases))}")

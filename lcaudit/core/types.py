@@ -52,7 +52,7 @@ class Shaping:
     """What is done to a picture before a network sees it.
 
     Attributes:
-        size: (height, width) that is cut out of the middle in the end.
+        size: (height, width) that is cut out of the middle in the end; (0, 0) where only the normalisation is known.
         resize: (height, width) that the picture is resized to before.
         mode: ``centre``: so that it covers ``resize``, aspect kept; ``border``: so that it fits into it, the rest
             filled with the mean colour; ``squash``: to it, aspect not kept.

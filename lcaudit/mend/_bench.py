@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from lcaudit import capture, opening, probes, recipes
+from lcaudit.core.declared import PREFIX
 from lcaudit.core.machine import DTYPES, choose_device
 from lcaudit.core.measurements import ProbeFit
 from lcaudit.core.recipe import METADATA_KEY, Step
@@ -33,6 +34,8 @@ class Bench:
         get = options.get
         checkpoint, networks = opening.networks_of(model, get("arch"))
         text = checkpoint.texts.get(METADATA_KEY)
+        #: what ``lcaudit export`` said of the network, which fixes leave as it is
+        self.declared = {key: value for key, value in checkpoint.texts.items() if key.startswith(PREFIX)}
         self.earlier: tuple[Step, ...] = recipes.parse(text, model.name).steps if text is not None else ()
         self.seed = get("seed", 0)
         self.task: dict[str, Any] = {"task": get("task", "auto"), "ignore_index": get("ignore_index", -100)}

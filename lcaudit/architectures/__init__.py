@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # listing the families must not load torch
     from lcaudit.core.identity import Recognition
+    from lcaudit.core.program import Program
     from lcaudit.core.types import Checkpoint, Network
 
 
@@ -44,17 +45,24 @@ def resolve(checkpoint: Checkpoint, arch: str | None = None) -> Network:
 
 
 def recognise(
-    shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any], texts: Mapping[str, str]
+    shapes: Mapping[str, tuple[int, ...]],
+    config: Mapping[str, Any],
+    texts: Mapping[str, str],
+    program: Program | None = None,
 ) -> Recognition:
     """Which network has these names and shapes; no tensor is read and no library needed.
 
     Args:
         shapes: by key, prefixes undone.
         config: the ``config.json`` beside the weights, unchecked; empty if there is none.
-        texts: the file's own metadata, unchecked.
+        texts: the file's own metadata, unchecked. program: the network's own graph, where the file holds one.
     """
     from lcaudit.architectures._recognition import recognise as recognise_shapes
 
+    if program:
+        from lcaudit.architectures._program import recognition
+
+        return recognition(program, recognise_shapes(shapes, config, texts))
     return recognise_shapes(shapes, config, texts)
 
 

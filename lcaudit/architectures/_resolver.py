@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from lcaudit.architectures import _declared, _libraries, _library_networks, _strict, _user
+from lcaudit.architectures import _declared, _libraries, _library_networks, _program, _strict, _user
 from lcaudit.architectures._reading import COUNTER, RIVAL, Reader
 from lcaudit.core import declared, plugins
 from lcaudit.core.errors import AmbiguousArchitecture, MalformedInput, UnknownArchitecture, UsageError
@@ -25,6 +25,8 @@ def resolve_checkpoint(checkpoint: Checkpoint, arch: str | None) -> Network:
     if not checkpoint.tensors:
         raise MalformedInput(f"{display_name(checkpoint.record.name)} holds no tensors")
     _strict.check_stored(checkpoint.tensors)
+    if checkpoint.program and arch is None:
+        return _program.network(checkpoint)
     said, wrong = declared.read(checkpoint.texts)
     network, doubts = None, []
     if said and said.arch and arch is None:

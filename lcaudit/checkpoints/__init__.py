@@ -41,7 +41,8 @@ def open_checkpoint(
     max_download: int | str = hub.MOST,
     progress: hub.Progress = lambda stage, done, total: None,
 ) -> Checkpoint:
-    """Open a safetensors file, an index of several, a file of ``torch.save``, or a folder with one of them.
+    """Open a safetensors file, an index of several, a file of ``torch.save`` or ``torch.export.save``, or
+    a folder with one of them.
 
     Args:
         given: file or folder. A link that the user names is followed; one found in a folder must stay
@@ -104,7 +105,9 @@ def read_header(path: Path) -> Header:
     }
     record = opened.record
     size = sum(file.size for file in record.files)
-    return Header(record.name, record.container, size, tensors, record.unwrapped, opened.config, opened.texts)
+    return Header(
+        record.name, record.container, size, tensors, record.unwrapped, opened.config, opened.texts, opened.program
+    )
 
 
 def _is_folder(path: Path) -> bool:
@@ -126,7 +129,10 @@ def _checkpoint(name: str, container: str, contents: Contents, source: HubRecord
 
     label = label_of(Path(name))
     state, places, steps = find_state_dict(label, contents.tree)
-    tensors, renamed = named_tensors(label, _with_aliases(state, contents.texts, steps))
+    if contents.program:  # its graph names them as they are
+        tensors, renamed = dict(sorted(state.items())), []
+    else:
+        tensors, renamed = named_tensors(label, _with_aliases(state, contents.texts, steps))
     plain = plain_tensors(label, tensors, sum(file.size for file in contents.files))
     record = CheckpointRecord(
         name=name,
@@ -137,7 +143,7 @@ def _checkpoint(name: str, container: str, contents: Contents, source: HubRecord
         recorded=recorded_accuracy([*places, contents.texts]),
         hub=source,
     )
-    return Checkpoint(record, plain, non_finite(plain), contents.texts)
+    return Checkpoint(record, plain, non_finite(plain), contents.texts, program=contents.program)
 
 
 def _with_aliases(

@@ -14,6 +14,7 @@ from lcaudit.checkpoints._folder import find_checkpoint
 from lcaudit.checkpoints._keys import unwrap
 from lcaudit.checkpoints._safetensors import header_length, parse_header, sniff
 from lcaudit.checkpoints.safetensors_sharded import check_keys, read_weight_map, sniff_index
+from lcaudit.core.program import Program
 
 #: First bytes of what torch.save writes, zip and legacy.
 _TORCH = (b"PK\x03\x04", b"\x80\x02\x8a\x0a")
@@ -39,7 +40,7 @@ class Header:
         name: base name of the file or folder. container: as in ``CheckpointRecord``. size: bytes of all files.
         tensors: sorted by key, prefixes and counters undone as ``unwrapped`` says.
         config: the ``config.json`` beside it, unchecked. texts: the file's own metadata, unchecked; of several files
-            none.
+            none. program: the network's own graph, where the file holds one.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Header:
     unwrapped: tuple[str, ...]
     config: Mapping[str, Any] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
+    program: Program | None = None
 
 
 def read_safetensors_header(path: Path) -> Header | None:

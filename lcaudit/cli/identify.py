@@ -51,7 +51,7 @@ def COMMAND(model: Path, form: str) -> int:
         dtypes=dict(sorted(Counter(tensor.dtype for tensor in header.tensors.values()).items())),
         unwrapped=header.unwrapped,
         network=architectures.recognise(
-            {key: tensor.shape for key, tensor in header.tensors.items()}, header.config, header.texts
+            {key: tensor.shape for key, tensor in header.tensors.items()}, header.config, header.texts, header.program
         ),
     )
     show(dumps(identity) if form == "json" else _text(identity), for_people=form == "text")

@@ -28,12 +28,15 @@ if TYPE_CHECKING:  # names and shapes are looked at without torch
     import numpy as np
     import torch
 
+    from lcaudit.core.program import Program
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """An opened checkpoint: ``tensors`` by state-dict key, nesting and prefixes undone; ``texts``: metadata.
 
     ``config``: the ``config.json`` beside it, as JSON that nobody has checked; empty if there is none.
+    ``program``: the network's own graph, where the file holds one.
     """
 
     record: CheckpointRecord
@@ -41,6 +44,7 @@ class Checkpoint:
     non_finite: tuple[NonFinite, ...] = ()
     texts: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
+    program: Program | None = None
 
 
 #: Kinds of interpolation by which pictures are resized.

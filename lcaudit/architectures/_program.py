@@ -25,6 +25,8 @@ FAMILY = "exported_program"
 _MOST_NUMBERS = 2**31
 _LAYERS = ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution",
            "linear", "addmm", "mm", "embedding")  # fmt: skip
+#: Where the weight stands among the arguments.
+_WEIGHT_AT = {"embedding": 0, "layer_norm": 2, "native_layer_norm": 2, "group_norm": 2, "native_group_norm": 1}
 _DTYPES = {
     1: torch.uint8, 2: torch.int8, 3: torch.int16, 4: torch.int32, 5: torch.int64, 6: torch.float16, 7: torch.float32,
     8: torch.float64, 12: torch.bool, 13: torch.bfloat16,
@@ -147,7 +149,7 @@ def _batch(module: ExportedProgram, program: Program, label: str) -> list[Eviden
     return [Evidence("batch", f"{words}; other sizes give the same outputs on random samples")]
 
 
-class _Norm(_BatchNorm):
+class BatchNorm(_BatchNorm):
     """Batch norm of any number of axes, with the file's own statistics."""
 
     def _check_input_dim(self, input: torch.Tensor) -> None:  # the operator takes any
@@ -331,7 +333,7 @@ def _norm_path(node: Node, program: Program) -> str:
 
 
 def _modules(program: Program, tensors: Mapping[str, torch.Tensor]) -> dict[str, nn.Module]:
-    """Modules that the audit knows more of than their tensors, by path: batch norms and embeddings."""
+    """Modules that the audit knows more of than their tensors, by path: normalisations and embeddings."""
     found: dict[str, nn.Module] = {}
     for node in program.graph.nodes:
         path = _norm_path(node, program)
@@ -339,12 +341,17 @@ def _modules(program: Program, tensors: Mapping[str, torch.Tensor]) -> dict[str,
             eps = node.args[7] if calls.name_of(node.target) == "batch_norm" else node.args[6]
             channels = tensors[f"{path}.running_mean"].numel()
             affine = isinstance(node.args[1], Ref)
-            norm = _Norm(channels, eps=float(eps), affine=affine, device="meta")
+            norm = BatchNorm(channels, eps=float(eps), affine=affine, device="meta")
             norm._parameters["weight"] = norm._parameters["bias"] = None
             found[path] = norm
-        if calls.name_of(node.target) == "embedding" and isinstance(node.args[0], Ref):
-            key = program.own.get(node.args[0].name, "")
-            owner, _, last = key.rpartition(".")
-            if owner and last == "weight" and owner not in found and tensors[key].dim() == 2:
-                found[owner] = nn.Embedding(*tensors[key].shape, device="meta")
+        name, places = calls.name_of(node.target), _WEIGHT_AT.get(calls.name_of(node.target))
+        weight = node.args[places] if places is not None and len(node.args) > places else None
+        owner, _, last = program.own.get(weight.name, "").rpartition(".") if isinstance(weight, Ref) else ("", "", "")
+        if not owner or last != "weight" or owner in found:
+            continue
+        shape = tuple(tensors[f"{owner}.weight"].shape)
+        if name == "embedding" and len(shape) == 2:
+            found[owner] = nn.Embedding(*shape, device="meta")
+        elif name != "embedding":  # only its class is of use: a normalisation has no Kronecker form
+            found[owner] = nn.LayerNorm(shape, bias=False, device="meta")
     return found

@@ -188,6 +188,13 @@ def _convolution(
     return (F.conv1d, F.conv2d, F.conv3d)[sides](x, weight, bias, stride, padding, dilation, groups)
 
 
+def _bmm(x: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
+    """One matrix for all of the batch is a weight: what lowering makes of a linear layer over scattered inputs."""
+    if matrices.dim() == 3 and len(matrices) and matrices.stride(0) == 0:
+        return torch.matmul(x, matrices[0])
+    return torch.bmm(x, matrices)
+
+
 #: Where the audit looks for layers and what lies between them, with the arguments of the operators.
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "conv1d": F.conv1d,
@@ -202,6 +209,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "addmm": torch.addmm,
     "mm": torch.mm,
     "matmul": torch.matmul,
+    "bmm": _bmm,
     "relu": F.relu,
     "relu_": F.relu_,
     "flatten": torch.flatten,

@@ -57,7 +57,7 @@ def _refuse_relatives(label: str, held: dict[str, memoryview]) -> None:
         )
     if "archive_format" in held or any(name.startswith(("models/", "serialized_exported_program")) for name in held):
         raise UnsafeCheckpoint(
-            f"{label}: a torch.export archive that torch.export.save of torch 2.8 or later did not write",
+            f"{label}: a torch.export archive (.pt2), but not one that torch 2.8 or later wrote",
             "export it again with a newer torch, or save its weights: torch.save(model.state_dict(), 'weights.pt')",
         )
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from lcaudit.architectures._index.lookup import look_up
+from lcaudit.architectures._reading import COUNTER
 from lcaudit.core.declared import Declared
-from lcaudit.core.errors import UnknownArchitecture, UsageError
+from lcaudit.core.errors import EnvironmentFailure, UnknownArchitecture, UsageError
 from lcaudit.core.measurements import Evidence
 from lcaudit.core.text import display_name, one_line
 from lcaudit.core.types import Checkpoint, Network, Shaping
@@ -28,6 +30,13 @@ def network(
     words = f"the metadata says {display_name(said.arch, 100)}"
     try:
         found = build(checkpoint, said.arch)
+    except EnvironmentFailure:
+        shapes = {key: tuple(value.shape) for key, value in checkpoint.tensors.items() if not key.endswith(COUNTER)}
+        if any(one.full_name == said.arch for one in look_up(shapes)):
+            raise
+        return None, [
+            Evidence("contradicted", f"{words}, whose names and shapes, as far as they are known, are others")
+        ]
     except (UnknownArchitecture, UsageError) as error:
         return None, [Evidence("contradicted", f"{words}, but {error.message}")]
     evidence = [Evidence("declared", f"{words}, whose names and shapes the weights have ({told(said)})")]

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from lcaudit.architectures import _program_calls as calls
 from lcaudit.architectures import _strict
 from lcaudit.architectures._program_batch import CannotFollow, followed, why_not
-from lcaudit.core.errors import LimitExceeded, MalformedInput, UnknownArchitecture
+from lcaudit.core.errors import AuditError, LimitExceeded, MalformedInput, UnknownArchitecture, out_of_memory
 from lcaudit.core.identity import Recognition
 from lcaudit.core.measurements import Evidence, NetworkRecord
 from lcaudit.core.program import Graph, Kind, Node, Program, Ref
@@ -137,8 +137,19 @@ def _batch(module: ExportedProgram, program: Program, label: str) -> list[Eviden
     else:
         most = min((part.num_embeddings for part in module.modules() if isinstance(part, nn.Embedding)), default=2)
         inputs = torch.randint(0, max(1, most), shape, generator=generator, dtype=dtype)
-    with torch.no_grad():
-        reason = why_not(module, inputs, batch)
+    try:
+        with torch.no_grad():
+            reason = why_not(module, inputs, batch)
+    except AuditError:
+        raise
+    except Exception as error:  # whatever an operator raises on arguments that do not fit it
+        if out_of_memory(error):
+            raise
+        said = display_name(str(error).strip().split("\n")[0], 150)
+        raise UnknownArchitecture(
+            f"{label}: its graph fails on an input {list(inputs.shape)}: {type(error).__name__}: {said}",
+            "export the model again with torch.export.save",
+        ) from None
     words = f"exported for batches of exactly {batch}"
     if reason:
         raise UnknownArchitecture(

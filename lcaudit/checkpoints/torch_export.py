@@ -146,7 +146,8 @@ def _payloads(label: str, held: Mapping[str, memoryview], kind: str, model: str)
 
 def _layout(label: str, shown: str, meta: Any) -> tuple[str, tuple[int, ...], tuple[int, ...], int]:
     fault = MalformedInput(f"{label}: {shown!r} is not described as a plain tensor", _AGAIN)
-    if not isinstance(meta, dict) or meta.get("layout") != 7 or meta.get("dtype") not in DTYPES:
+    known = isinstance(meta, dict) and type(meta.get("dtype")) is int and meta["dtype"] in DTYPES
+    if not known or meta.get("layout") != 7:
         raise fault
     sizes, strides = (_whole_numbers(meta.get(key)) for key in ("sizes", "strides"))
     offset = _whole_numbers([meta.get("storage_offset")])
@@ -156,9 +157,10 @@ def _layout(label: str, shown: str, meta: Any) -> tuple[str, tuple[int, ...], tu
 
 
 def _whole_numbers(values: Any) -> tuple[int, ...] | None:
-    numbers = [one.get("as_int") if isinstance(one, dict) else None for one in values or []]
-    fine = isinstance(values, list) and all(type(one) is int and 0 <= one < 2**48 for one in numbers)
-    return tuple(numbers) if fine else None
+    if not isinstance(values, list):
+        return None
+    numbers = [one.get("as_int") if isinstance(one, dict) else None for one in values]
+    return tuple(numbers) if all(type(one) is int and 0 <= one < 2**48 for one in numbers) else None
 
 
 CONTAINER = Container("torch-export", sniff, _read)

@@ -176,7 +176,8 @@ class ExportedProgram(nn.Module):
         self.graph = program.graph
         self.given, self.user = dict(program.given), program.user[0]
         self.own: dict[str, tuple[nn.Module, str]] = {}
-        self.norms: dict[int, nn.Module] = {}
+        #: by name of the output
+        self.norms: dict[str, nn.Module] = {}
         size = program.graph.values[program.user[0]].sizes[0]
         self.batch = max(0, size)
         self._place(program, {**tensors, **program.constants})
@@ -196,8 +197,8 @@ class ExportedProgram(nn.Module):
             self.own[name] = (owner, last)
         for node in program.graph.nodes:
             path = _norm_path(node, program)
-            if path:
-                self.norms[id(node)] = self._owner(f"{path}.weight", kinds)
+            if path and node.outputs:
+                self.norms[node.outputs[0]] = self._owner(f"{path}.weight", kinds)
 
     def _owner(self, key: str, kinds: Mapping[str, nn.Module]) -> nn.Module:
         """The module that a key's tensor belongs to, made on the way."""
@@ -277,7 +278,7 @@ class _Run:
                 f"{self.program.label}: {display_name(node.target, 80)} changes the program's own weights",
                 "call model.eval() before torch.export.export, and export again",
             )
-        norm = self.program.norms.get(id(node))
+        norm = self.program.norms.get(node.outputs[0]) if node.outputs else None
         if norm is not None:
             output = norm(args[0])
             return (output, output.new_empty(0), output.new_empty(0)) if name != "batch_norm" else output

@@ -63,15 +63,30 @@ def _viewed(sizes: Sequence[int], was: tuple[int, ...], now: tuple[int, ...], ba
         return tuple(wanted)
     if len(grown) > 1:
         raise CannotFollow
-    ((axis),) = grown
-    outside, reached = math.prod(was[:axis]), 1
-    for place, side in enumerate(wanted):
-        if reached == outside or reached < outside < reached * side:
-            scaled, rest = divmod(side * now[axis], was[axis])
-            if not rest:
-                return (*wanted[:place], scaled, *wanted[place + 1 :])
-        reached *= side
+    (axis,) = grown
+    for place in _holders(wanted, math.prod(was[:axis]), was[axis], batch):
+        scaled, rest = divmod(wanted[place] * now[axis], was[axis])
+        if not rest:
+            return (*wanted[:place], scaled, *wanted[place + 1 :])
     raise CannotFollow
+
+
+def _holders(sizes: Sequence[int], outside: int, side: int, batch: int) -> list[int]:
+    """Axes of a view that may hold an axis of ``side`` with ``outside`` rows before it, the likeliest first.
+
+    That is one inside it of the batch's own size; any other inside it; one that it was merged into, with what comes
+    after it rather than before, but not with the last one, which holds features.
+    """
+    inside, around, reached = [], [], 1
+    for place, size in enumerate(sizes):
+        if outside <= reached and reached * size <= outside * side:
+            inside.append(place)
+        elif reached <= outside and reached * size >= outside * side:
+            around.append(place)
+        reached *= size
+    inside.sort(key=lambda place: sizes[place] != batch)
+    around.sort(key=lambda place: (place == len(sizes) - 1, -place))
+    return [*inside, *around]
 
 
 def _expanded(

@@ -41,7 +41,7 @@ def places(data: Any) -> Iterator[Place]:
 
 @pytest.mark.parametrize("member", [corpus_programs.GRAPH, corpus_programs.WEIGHTS])
 @given(changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), _VALUES, st.booleans()), min_size=1, max_size=3))
-@settings(derandomize=True, deadline=None, database=None, max_examples=300, suppress_health_check=list(HealthCheck))
+@settings(derandomize=True, deadline=None, database=None, max_examples=100, suppress_health_check=list(HealthCheck))
 def test_a_changed_program_runs_or_is_refused(member: str, changes: list[tuple[float, Any, bool]]) -> None:
     members = dict(corpus_programs.good())
     data = json.loads(members[member])

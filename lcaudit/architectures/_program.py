@@ -270,8 +270,11 @@ class _Run:
     def _call(self, graph: Graph, node: Node, args: list[Any], options: dict[str, Any], state: dict[str, Any]) -> Any:
         if node.target in calls.WRAPPERS:
             return self._wrapped(node, args)
-        if node.target.startswith(("_operator.", "math.", "torch.sym_")):
-            return self._python(node.target, args)
+        python = calls.python_of(node.target)
+        if python:
+            if node.target != "_operator.getitem" and not all(isinstance(one, (int, float)) for one in args):
+                raise MalformedInput(f"{self.program.label}: {display_name(node.target, 80)} of what is no number")
+            return self._sized(python(*args))
         name = calls.name_of(node.target)
         if calls.writes(node.target) and self._is_own(args[0]):
             raise UnknownArchitecture(
@@ -300,8 +303,7 @@ class _Run:
         with torch.set_grad_enabled(record):
             return self.graph(inner, dict(zip(inner.inputs, args[place + 1 :], strict=True)))
 
-    def _python(self, target: str, args: Sequence[Any]) -> Any:
-        result = calls.python_of(target)(*args)
+    def _sized(self, result: Any) -> Any:
         if isinstance(result, int) and abs(result) > _MOST_NUMBERS:
             raise LimitExceeded(f"{self.program.label}: its graph computes a size beyond {_MOST_NUMBERS:,}")
         return result

@@ -128,18 +128,16 @@ def name_of(target: str) -> str:
 
 
 def function_of(target: str) -> Callable[..., Any]:
-    """What runs it; :func:`check` has accepted it."""
-    if target in _PYTHON:
-        return _bounded if target.startswith("_operator.") and target != "_operator.getitem" else _PYTHON[target]
+    """What runs an operator of torch's that :func:`check` has accepted."""
     name = name_of(target)
     if name in _CHECKS:
         return lambda *args, **options: None
     return _FUNCTIONS.get(name) or _overload(target)
 
 
-def python_of(target: str) -> Callable[..., Any]:
-    """The operator of Python's that a target on sizes names."""
-    return _PYTHON[target]
+def python_of(target: str) -> Callable[..., Any] | None:
+    """The operator of Python's that a target on sizes names; ``None`` for torch's own."""
+    return _PYTHON.get(target)
 
 
 def writes(target: str) -> bool:
@@ -167,10 +165,6 @@ def _training(label: str, what: str) -> UnknownArchitecture:
         f"{label}: exported in training mode: {what} in its graph is active",
         "call model.eval() before torch.export.export, and export again",
     )
-
-
-def _bounded(*_: Any) -> Any:
-    raise AssertionError("replaced by the interpreter")
 
 
 def _embedding(weight: torch.Tensor, indices: torch.Tensor, padding_idx: int = -1, *_: Any) -> torch.Tensor:

@@ -286,7 +286,7 @@ class Fixed(nn.Module):
         self.fc = nn.Linear(4, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.fc(x.t().reshape(2, 8).reshape(4, 4).t())
+        return self.fc(x.reshape(2, 8).t().reshape(4, 4))
 
 
 class Active(nn.Module):
@@ -376,6 +376,7 @@ def _node(target: str, output: str, *args: Any) -> dict[str, Any]:
         (_node("torch.ops.aten.relu.default", "z", {"as_tensor": {"name": "later"}}), AuditError, "too early"),
         (_node("torch.ops.aten.relu.default", "z", {"as_string": "x"}), UnknownArchitecture, "failed on an input"),
         (_node("_operator.mul", "z", {"as_int": 2**40}, {"as_int": 2**40}), LimitExceeded, "size beyond"),
+        (_node("_operator.mul", "z", {"as_string": "x" * 999}, {"as_int": 2**40}), AuditError, "no number"),
     ],
 )  # fmt: skip
 def test_what_a_graph_does_is_bounded(node: Mapping[str, Any], error: type, says: str, tmp_path: Path) -> None:

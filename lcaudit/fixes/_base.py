@@ -166,8 +166,7 @@ def pad_with_zeros(padded: Sequence[LayerSpectra], layers: Sequence[LayerSpectra
 #: What becomes of zero padding, after the subject and verb of :func:`pad_with_zeros`.
 BORDERS = (
     "the zeros are put there before the change, in a step of their own, so that outputs at the borders stay the "
-    "same too. The gain below is computed with zeros put there after it, which differs little where few positions "
-    "touch the border, and by up to 1.7× on 8×8 maps; `lcaudit fix` predicts and measures the one that is made."
+    "same too; the gain is computed for exactly that."
 )
 NO_PLAIN_LAYER = "no plain nn.Linear or convolution applies it"
 

@@ -28,8 +28,8 @@ ROWS_PER_DIMENSION = 4
 FEWEST_SAMPLES = 100
 
 _EXACT = {
-    "centring": "exact for this layer's input, zero padding applied after the change",
-    "batch_norm": "exact for this layer's input, ε = 1e-5, zero padding applied after the change",
+    "centring": "exact for this layer's input, zero padding applied before the change",
+    "batch_norm": "exact for this layer's input, ε = 1e-5, zero padding applied before the change",
 }
 
 

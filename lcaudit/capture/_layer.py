@@ -12,6 +12,7 @@ from lcaudit.capture._survey import Found, Read, Survey
 from lcaudit.capture._target import Held
 from lcaudit.capture.budget import Forms
 from lcaudit.capture.handlers._base import Accumulator, Call, Products
+from lcaudit.capture.normed import MOST_SIDE, NORMS, behind
 from lcaudit.capture.stores import RowStore, SketchStore, Store, is_finite, on_cpu
 from lcaudit.core.measurements import LayerRecord
 from lcaudit.core.types import LayerMoments
@@ -42,6 +43,9 @@ class LayerSums:
         self.gradient: Products | Store = Products(0, 0, 0, device)
         self.twin = twin
         self.twins = 0
+        #: normalisations behind which the input is summed too, and those sums, each in one group
+        self.norms: tuple[str, ...] = ()
+        self.normed: dict[str, Accumulator] = {}
         self.seen: tuple[Read, torch.Tensor | None] | None = None
         if not self.refused:
             shape = found.shape
@@ -64,7 +68,19 @@ class LayerSums:
             self.refused = "" if self.twin.summed(read, keep) else SPLIT
             return
         self.inputs.add(call, group, keep)
+        for norm in self.norms:
+            changed = behind(norm, self.handler, call)
+            if changed is None:
+                continue
+            if norm not in self.normed:
+                self.normed[norm] = self.handler.accumulator(changed, 1, self.device, None)
+            self.normed[norm].add(changed, 0, keep)
         self.seen = (read, keep) if self.twins else None
+
+    def sum_normed(self) -> None:
+        """From now on sum the input behind normalisations too; not for a wide layer, whose sums would not fit."""
+        if not self.refused and not self.forms.why and self.found.shape.inputs <= MOST_SIDE:
+            (self.twin or self).norms = tuple(NORMS)
 
     def summed(self, read: Read, keep: torch.Tensor | None) -> bool:
         """Whether these rows were added in this pass."""
@@ -136,8 +152,11 @@ class LayerSums:
             reads=found.reads,
             through=found.through,
             is_head=is_head,
+            channels=inputs.channel_sum[0].numel(),
+            elements=round(inputs.channel_sum[0].numel() * int(inputs.elements.sum()) / int(samples.sum())),
         )
-        return LayerMoments(record, inputs, gradient, label, samples, found.norm, form=self.forms.why)
+        normed = {name: one.finish() for name, one in (self.twin or self).normed.items()}
+        return LayerMoments(record, inputs, gradient, label, samples, found.norm, form=self.forms.why, normed=normed)
 
 
 def layer_sums(survey: Survey, forms: Mapping[Any, Forms], device: torch.device) -> dict[Any, LayerSums]:

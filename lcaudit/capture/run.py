@@ -61,6 +61,7 @@ def measure(
     convention: str = "kfac",
     layers: Sequence[str] = (),
     max_memory: int = UNKNOWN,
+    norms: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Moments:
     """Run the probe through the network once and return every layer's moments.
@@ -75,6 +76,7 @@ def measure(
         convention: ``kfac``, or ``huang2020`` (see :mod:`lcaudit.capture._huang2020`).
         layers: only these (see :func:`lcaudit.capture._choose.choose`); none for all. Never shifts a number.
         max_memory: bytes for the moments of all layers: see :mod:`lcaudit.capture.budget`.
+        norms: sum every layer's input behind a LayerNorm and an RMSNorm too, and not the last linear one's alone.
 
     Raises:
         UnknownArchitecture: the network does not return one tensor, samples first.
@@ -90,7 +92,9 @@ def measure(
 
     def run(size: int) -> Moments:
         target = Target(probe, task, network.record.classes, ignore_index, fisher, seed)
-        found = _measure(network, probe, target, device, dtype, size, seed, convention, layers, max_memory, progress)
+        found = _measure(
+            network, probe, target, device, dtype, size, seed, convention, layers, max_memory, norms, progress
+        )
         return replace(found, batch_size=size)
 
     return backing_off(run, batch_size, device, len(probe.keys))
@@ -98,9 +102,11 @@ def measure(
 
 def _measure(
     network: Network, probe: Probe, target: Target, device: torch.device, dtype: torch.dtype, batch_size: int,
-    seed: int, convention: str, layers: Sequence[str], max_memory: int, progress: Callable[[int, int], None],
+    seed: int, convention: str, layers: Sequence[str], max_memory: int, norms: bool,
+    progress: Callable[[int, int], None],
 ) -> Moments:  # fmt: skip
     with prepared(_Run, network, probe, target, device, dtype, batch_size, convention, layers, max_memory) as run:
+        run.sum_normed(norms)
         with run.hooks():
             for group, start, stop in run.batches:
                 mask = None if probe.mask is None else probe.mask(start, stop)
@@ -187,6 +193,13 @@ class _Run:
             self.survey.found, self.survey.samples, max_memory, samples=self.samples, groups=self.groups,
             passes=passes, dtype=self.dtype,
         )  # fmt: skip
+
+    def sum_normed(self, everywhere: bool) -> None:
+        """Sum inputs behind normalisations too: of all layers, or where that costs next to nothing, at the last one."""
+        measured = sorted((one for one in self.layers.values() if not one.refused), key=lambda one: one.found.depth)
+        for layer in measured if everywhere else measured[-1:]:
+            if everywhere or layer.found.kind == "linear":
+                layer.sum_normed()
 
     def inputs(self, start: int, stop: int) -> torch.Tensor:
         """Samples as the network takes them; token indices stay whole numbers."""

@@ -315,7 +315,8 @@ class SampleGram:
 class LayerMoments:
     """Everything measured at one layer. ``gradient``: float64 [G, K, o, o], Σ g gᵀ over rows, each
     sample's own loss, or what stands for it; ``samples``: int64 [G]; ``block``: of the layer's own Fisher, or
-    why it is not known; ``form``: in words, what was kept in the place of sums, and why."""
+    why it is not known; ``form``: in words, what was kept in the place of sums, and why; ``normed``: the input's
+    sums after normalisations that work on each sample by itself, by name, all samples in one group."""
 
     layer: LayerRecord
     inputs: InputMoments
@@ -325,6 +326,7 @@ class LayerMoments:
     weight_norm: float
     block: SampleGram | str = ""
     form: str = ""
+    normed: Mapping[str, InputMoments] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

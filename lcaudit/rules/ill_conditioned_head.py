@@ -48,7 +48,15 @@ from lcaudit.core import figures, specimen
 from lcaudit.core.measurements import LayerSpectra, Measurements
 from lcaudit.core.outcomes import Fail, Limit, Outcome, Rule, Skip
 from lcaudit.core.text import display_name
-from lcaudit.rules._conditioning import CHANGES, METRICS, before_after, best_change, judge_gain, kappa_80
+from lcaudit.rules._conditioning import (
+    CHANGES,
+    METRICS,
+    before_after,
+    best_change,
+    judge_gain,
+    kappa_80,
+    parts_sentence,
+)
 
 LIMIT = Limit(
     5,
@@ -75,6 +83,7 @@ def evidence(spectra: LayerSpectra) -> tuple[str, ...]:
     return (
         f"{before_after(spectra)} ({figures.interval(now) if now else 'no interval'} now).",
         f"The mean holds {figures.percent(spectra.mean_energy.value)} of the input's energy; centring removes it.",
+        *parts_sentence(spectra),
         UNMOVED,
     )
 

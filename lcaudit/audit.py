@@ -88,7 +88,7 @@ def audit(
         layers: measure only layers with these names (``*`` and ``?`` as in file names); none for all.
         max_memory: bytes for the layers' moments; ``None`` for at most half of what is free. Wide layers that do
             not fit are measured in another form, which their figures say.
-        norms: compute what a LayerNorm and an RMSNorm would do before every layer, and not before the head alone.
+        norms: compute what a LayerNorm and an RMSNorm would do before every layer, not only before a cheap head.
         exact: cross-check λmax by Lanczos iteration on the Hessian or the Gauss–Newton matrix of single layers.
         exact_layers: which ones, by name; none for the head.
         learning_rate: the one you train with, to hold against the curvature; ``None`` judges none.

@@ -12,7 +12,7 @@ from lcaudit.capture._survey import Found, Read, Survey
 from lcaudit.capture._target import Held
 from lcaudit.capture.budget import Forms
 from lcaudit.capture.handlers._base import Accumulator, Call, Products
-from lcaudit.capture.normed import MOST_SIDE, NORMS, behind
+from lcaudit.capture.normed import NORMS, behind, possible
 from lcaudit.capture.stores import RowStore, SketchStore, Store, is_finite, on_cpu
 from lcaudit.core.measurements import LayerRecord
 from lcaudit.core.types import LayerMoments
@@ -79,7 +79,7 @@ class LayerSums:
 
     def sum_normed(self) -> None:
         """From now on sum the input behind normalisations too; not for a wide layer, whose sums would not fit."""
-        if not self.refused and not self.forms.why and self.found.shape.inputs <= MOST_SIDE:
+        if not self.refused and possible(self.found, self.forms):
             (self.twin or self).norms = tuple(NORMS)
 
     def summed(self, read: Read, keep: torch.Tensor | None) -> bool:

@@ -6,8 +6,9 @@ beside the input itself, in the same pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -15,10 +16,36 @@ from torch.nn.modules.conv import _ConvNd
 
 from lcaudit.capture.handlers._base import Call, Handler
 
+if TYPE_CHECKING:
+    from lcaudit.capture._survey import Found
+    from lcaudit.capture.budget import Forms
+
 #: Side of Σ_x up to which a head's normalised input is summed unasked: two matrices of at most 32 MiB.
 MOST_SIDE = 2048
+#: Share of a plain pass that a head's normalised inputs may cost unasked.
+MOST_SHARE = 0.02
 #: ε of torch's LayerNorm and GroupNorm; that of its RMSNorm in float32.
 LAYER_EPS, RMS_EPS = 1e-5, float(torch.finfo(torch.float32).eps)
+
+
+def possible(layer: Found, forms: Forms) -> bool:
+    """Whether the sums fit: not those of a wide layer, nor of one whose own moments are kept in another form."""
+    return not layer.refused and not forms.why and layer.shape.inputs <= MOST_SIDE
+
+
+def wanted(layer: Found, forms: Forms, layers: Iterable[Found]) -> bool:
+    """Whether a last layer's normalised inputs are summed unasked: under ``MOST_SHARE`` of a plain pass's operations.
+
+    Counted from shapes: forward and backward, 6 · d_in · d_out for each row of each layer, against the products here.
+    """
+    plain = sum(6 * one.shape.inputs * one.shape.outputs * one.shape.groups * one.rows for one in layers)
+    cheap = operations(layer, layer.rows, torch.device("cpu")) <= MOST_SHARE * plain
+    return layer.kind == "linear" and possible(layer, forms) and cheap
+
+
+def operations(layer: Found, rows: int, device: torch.device) -> int:
+    """That the products take; a symmetric one is half made on the CPU."""
+    return len(NORMS) * (1 if device.type == "cpu" else 2) * layer.shape.inputs**2 * rows
 
 
 def layer_norm(inputs: torch.Tensor, image: bool) -> torch.Tensor:

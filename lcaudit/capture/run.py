@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from lcaudit.capture import normed
 from lcaudit.capture._as_found import as_found
 from lcaudit.capture._back_off import backing_off
 from lcaudit.capture._batches import batches, edges
@@ -195,10 +196,10 @@ class _Run:
         )  # fmt: skip
 
     def sum_normed(self, everywhere: bool) -> None:
-        """Sum inputs behind normalisations too: of all layers, or where that costs next to nothing, at the last one."""
+        """Sum inputs behind normalisations too: of all layers, or of a last linear one where that is cheap."""
         measured = sorted((one for one in self.layers.values() if not one.refused), key=lambda one: one.found.depth)
         for layer in measured if everywhere else measured[-1:]:
-            if everywhere or layer.found.kind == "linear":
+            if everywhere or normed.wanted(layer.found, layer.forms, self.survey.found.values()):
                 layer.sum_normed()
 
     def inputs(self, start: int, stop: int) -> torch.Tensor:

@@ -214,8 +214,8 @@ from lcaudit.core import hub
     "--norms",
     discovered=True,
     is_flag=True,
-    help="Compute what a LayerNorm and an RMSNorm would do before every layer, and not before the head alone: the "
-    "input is then summed three times.",
+    help="Compute what a LayerNorm and an RMSNorm would do before every layer, and not only before a head where that "
+    "costs next to nothing: each input is then summed three times.",
 )
 @option(
     "Curvature",

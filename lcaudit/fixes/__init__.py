@@ -15,7 +15,7 @@ from lcaudit.fixes._base import FREE, Plan, Remedy, Study, best_gain
 __all__ = ["Plan", "Remedy", "Study", "propose", "remedies"]
 
 #: Gains that differ by less than this factor are as good as equal: then the cost decides.
-_ALIKE = 1.25
+_ALIKE = 1.1
 #: Advice precedes what changes the network: a wrong cause could be hidden by it.
 _SAFEST_FIRST = ("safe", "display", "unsafe")
 

@@ -12,7 +12,8 @@ Why it matters
     A layer's own optimisation problem has, up to the gradient's part, the condition number of its input:
     gradient descent needs steps in proportion. A large common mean is the most frequent reason, and the
     cheapest to mend. What it does to a whole training run depends on all other layers, and is not
-    predicted here.
+    predicted here: small networks trained from scratch with a BatchNorm before the layers that this rule
+    named were not reliably faster, nor more accurate (docs/does-it-matter.md).
 
 How it is measured
     Σ_x and the means are summed over all samples and positions of the probe in eval mode. The normalised

@@ -53,7 +53,7 @@ def test_norms_before_the_head_are_predicted(change, norm):
     """Σ_x exactly; Σ_g is another function's, so that the product is compared for the Σ_g of before."""
     torch.manual_seed(4)
     model = mlp(5, 9, 4).double()
-    before = measured(model, INPUTS, "2")
+    before = measured(model, INPUTS, "2", norms=True)
     with_norm = inserted(model, 2, norm.double())
     after = measured(with_norm, INPUTS, "3")
     what_if = before.what_if[change]
@@ -84,7 +84,7 @@ def test_norms_before_a_convolution_are_predicted(change, norm, padding):
         nn.LazyLinear(3),
     ).double()  # fmt: skip
     model(IMAGES)
-    assert change not in measured(model, IMAGES, "2").what_if, "only where it was asked for, or at the head"
+    assert change not in measured(model, IMAGES, "2").what_if, "only where it was asked for, or at a cheap head"
     what_if = measured(model, IMAGES, "2", norms=True).what_if[change]
     after = measured(inserted(model, 2, norm.double()), IMAGES, "3")
     for p in PERCENTILES[:3]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from lcaudit.capture._survey import Found, Read, Survey
 from lcaudit.capture._target import Held
 from lcaudit.capture.budget import Forms
 from lcaudit.capture.handlers._base import Accumulator, Call, Products
-from lcaudit.capture.normed import NORMS, behind, possible
+from lcaudit.capture.normed import NORMS, behind, joined, possible
 from lcaudit.capture.stores import RowStore, SketchStore, Store, is_finite, on_cpu
 from lcaudit.core.measurements import LayerRecord
 from lcaudit.core.types import LayerMoments
@@ -43,9 +44,10 @@ class LayerSums:
         self.gradient: Products | Store = Products(0, 0, 0, device)
         self.twin = twin
         self.twins = 0
-        #: normalisations behind which the input is summed too, and those sums, each in one group
+        #: normalisations behind which the input is summed too, and those sums, each in one group for each thread
         self.norms: tuple[str, ...] = ()
         self.normed: dict[str, Accumulator] = {}
+        self.collected: list[dict[str, Accumulator]] = []
         self.seen: tuple[Read, torch.Tensor | None] | None = None
         if not self.refused:
             shape = found.shape
@@ -55,6 +57,25 @@ class LayerSums:
             else:
                 self.inputs = self.handler.accumulator(found.call, self.groups, device, forms.inputs.store(device))
             self.gradient = forms.gradient.store(device) or Products(self.groups, shape.groups, shape.outputs, device)
+
+    def part(self, first: int, last: int, samples: int, parts: Mapping[int, LayerSums]) -> LayerSums:
+        """Empty sums for samples ``first`` to ``last`` of all; ``parts``: of the layers before, by their id."""
+        other = copy.copy(self)
+        if self.inputs is not None:
+            other.twin = parts[id(self.twin)] if self.twin else None
+            other.inputs = other.twin.inputs if other.twin else self.inputs.part(first, last, samples)
+        other.gradient = self.gradient.part(first, last, samples)
+        other.normed, other.collected = {}, []
+        return other
+
+    def collect(self, part: LayerSums) -> None:
+        """Take what a part has summed; parts come in order of samples."""
+        self.refused = self.refused or part.refused
+        self.gradient_calls += part.gradient_calls
+        if self.inputs is not None and part.inputs is not None and not self.twin:
+            self.inputs.collect(part.inputs)
+            self.collected.append(part.normed)
+        self.gradient.collect(part.gradient)
 
     def see_input(self, call: Call, group: int, keep: torch.Tensor | None) -> None:
         """Add the rows of one use, those that ``keep`` (bool [rows]) marks."""
@@ -155,7 +176,9 @@ class LayerSums:
             channels=inputs.channel_sum[0].numel(),
             elements=round(inputs.channel_sum[0].numel() * int(inputs.elements.sum()) / int(samples.sum())),
         )
-        normed = {name: one.finish() for name, one in (self.twin or self).normed.items()}
+        owner = self.twin or self
+        summed = [one for one in (owner.normed, *owner.collected) if one]
+        normed = {name: joined([one[name].finish() for one in summed]) for name in (owner.norms if summed else ())}
         return LayerMoments(record, inputs, gradient, label, samples, found.norm, form=self.forms.why, normed=normed)
 
 

@@ -6,7 +6,7 @@ beside the input itself, in the same pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch.nn.modules.conv import _ConvNd
 
 from lcaudit.capture.handlers._base import Call, Handler
+from lcaudit.core.types import InputMoments
 
 if TYPE_CHECKING:
     from lcaudit.capture._survey import Found
@@ -62,6 +63,12 @@ def rms_norm(inputs: torch.Tensor, image: bool) -> torch.Tensor:
 
 
 NORMS: Mapping[str, Callable[[torch.Tensor, bool], torch.Tensor]] = {"layer_norm": layer_norm, "rms_norm": rms_norm}
+
+
+def joined(parts: Sequence[InputMoments]) -> InputMoments:
+    """What several threads have summed, each a group of its own."""
+    names = ("second", "first", "channel_sum", "channel_square", "rows", "elements")
+    return replace(parts[0], **{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
 def behind(norm: str, handler: Handler, call: Call) -> Call | None:

@@ -316,7 +316,7 @@ class LayerMoments:
     """Everything measured at one layer. ``gradient``: float64 [G, K, o, o], Σ g gᵀ over rows, each
     sample's own loss, or what stands for it; ``samples``: int64 [G]; ``block``: of the layer's own Fisher, or
     why it is not known; ``form``: in words, what was kept in the place of sums, and why; ``normed``: the input's
-    sums after normalisations that work on each sample by itself, by name, all samples in one group."""
+    sums after normalisations that work on each sample by itself, by name, in as many groups as threads summed them."""
 
     layer: LayerRecord
     inputs: InputMoments

@@ -70,7 +70,8 @@ LIMIT = Limit(
 )
 UNMOVED = (
     "In the measured experiment (CIFAR-10 ResNet-20/32/44, head retrained on frozen features) BatchNorm came 1.9 to "
-    "2.3 times nearer to the optimal training loss in 100 steps, centring alone 1.8 to 1.9 times; test error did not move."
+    "2.3 times nearer to the optimal training loss in 100 steps, centring alone 1.8 to 1.9 times; test error did not "
+    "move."
 )
 
 

@@ -191,3 +191,18 @@ def test_the_parts_make_up_the_whole(shift, spread, seed, positive, p):
     each = (parts.mean, parts.scale, parts.correlation)
     assert sum(np.log(part.value) for part in each) == pytest.approx(np.log(whole.value), abs=1e-8)
     assert sum(np.log(part.raw) for part in each) == pytest.approx(np.log(whole.raw), abs=1e-8)
+
+
+def test_threads_that_share_the_samples_sum_the_same_norms():
+    torch.manual_seed(10)
+    model, threads = mlp(5, 9, 4).double(), torch.get_num_threads()
+    alone = measured(model, INPUTS, "2", norms=True, batch_size=40)
+    try:
+        torch.set_num_threads(2)
+        shared = measured(model, INPUTS, "2", norms=True, batch_size=40)
+    finally:
+        torch.set_num_threads(threads)
+    for change in ("layer_norm", "rms_norm"):
+        for p in PERCENTILES[:3]:
+            one, other = (found.what_if[change].condition_number[p].value for found in (alone, shared))
+            assert one == pytest.approx(other, rel=1e-9)

@@ -283,23 +283,19 @@ SecondMoments: TypeAlias = "torch.Tensor | KeptRows | Sketch"
 class InputMoments:
     """Sums over the rows of a layer's input, kept apart for each group of samples.
 
-    With G sample groups, K channel groups (1 unless a grouped convolution), d entries per row and
-    T taps (positions of the kernel; 1 for a linear layer):
+    With G sample groups, K channel groups (1 unless a grouped convolution) and d entries per row:
 
     Attributes:
         second: float64 [G, K, d, d], Σ x xᵀ over rows; for a wide layer what stands for it.
-        cross: float64 [G, K, d, T], Σ x_i s_t, where s_t is 1 where tap t lies inside the input and 0
-            where it lies in zero padding; for a linear layer Σ x.
-        overlap: float64 [T, T], E[s_t s_u] over positions (the same for every sample).
-        tap: int64 [d], the tap of each entry; channel: int64 [d], its channel within the group.
+        first: float64 [G, K, d], Σ x over rows.
+        channel: int64 [d], the channel of each entry within its group.
         channel_sum, channel_square: float64 [G, K, c], Σ x and Σ x² over every element of the channel.
-        rows: int64 [G] rows summed; elements: int64 [G] elements per channel summed.
+        rows: int64 [G] rows summed; elements: int64 [G] elements per channel summed, the zeros that a convolution
+            puts around its input among them.
     """
 
     second: SecondMoments
-    cross: torch.Tensor
-    overlap: torch.Tensor
-    tap: torch.Tensor
+    first: torch.Tensor
     channel: torch.Tensor
     channel_sum: torch.Tensor
     channel_square: torch.Tensor
@@ -326,7 +322,8 @@ class SampleGram:
 class LayerMoments:
     """Everything measured at one layer. ``gradient``: float64 [G, K, o, o], Σ g gᵀ over rows, each
     sample's own loss, or what stands for it; ``samples``: int64 [G]; ``block``: of the layer's own Fisher, or
-    why it is not known; ``form``: in words, what was kept in the place of sums, and why."""
+    why it is not known; ``form``: in words, what was kept in the place of sums, and why; ``normed``: the input's
+    sums after normalisations that work on each sample by itself, by name, in as many groups as threads summed them."""
 
     layer: LayerRecord
     inputs: InputMoments
@@ -336,6 +333,7 @@ class LayerMoments:
     weight_norm: float
     block: SampleGram | str = ""
     form: str = ""
+    normed: Mapping[str, InputMoments] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

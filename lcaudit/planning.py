@@ -27,6 +27,8 @@ def dry_run(
     columns: Mapping[str, str] | None = None,
     input_size: int | tuple[int, int] | None = None,
     interpolation: str | None = None,
+    tokenizer: Path | None = None,
+    max_tokens: int | None = None,
     batch_size: int | str = "auto",
     seed: int = 0,
     dtype: str = "float32",
@@ -59,6 +61,7 @@ def dry_run(
         model, data, arch, max_download, progress, root=data_root, split=split,
         samples=None if samples == "auto" else samples, seed=seed, mean=mean, std=std, task=task,
         ignore_index=ignore_index, columns=columns, input_size=input_size, interpolation=interpolation,
+        tokenizer=tokenizer, max_tokens=max_tokens,
     )  # fmt: skip
     batch_size = capture.first_batch_size(batch_size, on, probe.record.samples)
     planned, stages = capture.plan_run(
@@ -84,6 +87,7 @@ def planned(
     split: str | None = None, samples: int | str | None = None, columns: Mapping[str, str] | None = None,
     mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None,
     input_size: int | tuple[int, int] | None = None, interpolation: str | None = None,
+    tokenizer: Path | None = None, max_tokens: int | None = None,
     batch_size: int | str = "auto", dtype: str = "float32", device: str = "auto", fisher: str | None = None,
     mc_samples: int | str = 1, convention: str = "kfac", layers: Sequence[str] = (), task: str = "auto",
     ignore_index: int = -100, seed: int = 0, max_download: int | str = hub.MOST,
@@ -98,7 +102,7 @@ def planned(
     checkpoint, _, probe = opened(
         model, data, arch, max_download, progress, root=data_root, split=split, samples=samples, seed=seed, mean=mean,
         std=std, task=task, ignore_index=ignore_index, columns=columns, input_size=input_size,
-        interpolation=interpolation,
+        interpolation=interpolation, tokenizer=tokenizer, max_tokens=max_tokens,
     )  # fmt: skip
     whose = capture.fisher_of(fisher, mc_samples, convention)
     asked = Settings(

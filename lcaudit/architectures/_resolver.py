@@ -72,7 +72,8 @@ def _declared(checkpoint: Checkpoint, arch: str) -> Network:
             f"families: {', '.join(plugins.names(_PACKAGE))}; libraries: timm:NAME, torchvision:NAME; "
             f"or {_FACTORY_HINT}",
         )
-    module, input_shape, classes = _user.build(Path(path), factory)
+    built = _user.build(Path(path), factory)
+    module = built.module
     title = f"{display_name(factory)} in {display_name(Path(path).name)}"
     evidence = Evidence("declared", f"ran the user's file {display_name(Path(path).name)} and called {title}")
     loaded = _strict.load(module, checkpoint.tensors, {}, title)
@@ -84,11 +85,11 @@ def _declared(checkpoint: Checkpoint, arch: str) -> Network:
         evidence=(_tensors(checkpoint), evidence, *loaded),
         assumptions=(),
         parameters=_parameters(module),
-        input_shape=input_shape,
-        classes=classes,
+        input_shape=built.input_shape,
+        classes=built.classes,
         dtype=_strict.stored_dtype(checkpoint.tensors),
     )
-    return Network(record, module, {})
+    return Network(record, module, {}, text=built.text)
 
 
 def _choose(

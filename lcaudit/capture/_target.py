@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 
-from lcaudit.capture.tasks import Fisher, FitSums, Objective, settle
+from lcaudit.capture.tasks import AUTO, Fisher, FitSums, Objective, settle
 from lcaudit.core.errors import UsageError
 from lcaudit.core.measurements import ProbeFit
 from lcaudit.core.types import Probe, Settled
@@ -33,6 +34,7 @@ class Target:
         self.keys, self.seed, self.fisher = probe.keys, seed, fisher
         self.labels = None if probe.labels is None else torch.from_numpy(probe.labels)
         self.asked = (task, classes, ignore_index)
+        self.settled = probe.task if task == AUTO else None
         self.objective: Objective | None = None
         self.fit: FitSums | None = None
         self.kept: list[torch.Tensor] = []
@@ -49,7 +51,9 @@ class Target:
         """
         if self.objective is None:
             task, classes, ignore_index = self.asked
-            self.objective = settle(task, tuple(outputs.shape), self.labels, classes=classes, ignore_index=ignore_index)
+            task, evidence = self.settled or (task, "")
+            found = settle(task, tuple(outputs.shape), self.labels, classes=classes, ignore_index=ignore_index)
+            self.objective = replace(found, evidence=evidence or found.evidence)
             self.fit = FitSums(self.objective)
             self.objective.passes(outputs, self.fisher)  # too many are refused before any work
         assert self.fit is not None

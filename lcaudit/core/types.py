@@ -109,6 +109,10 @@ class Family:
     build: Callable[[Mapping[str, str | int | bool]], torch.nn.Module]
 
 
+#: What networks that read text predict.
+OBJECTIVES = ("causal", "masked", "sequence", "embedding")
+
+
 @dataclass(frozen=True, slots=True)
 class TextInput:
     """How a network reads text: what a probe of text needs to know of it.
@@ -159,6 +163,8 @@ class Probe:
         mask: positions in order of use → bool [b, T], true where a token is real; ``None`` if nothing is padded.
         pixels: positions in order of use → float32 [b, c, h, w] in [0, 1], before they are normalised; ``None``
             where samples are no such images.
+        task: (the task that the network's way of reading text settles, what speaks for it); ``None`` where outputs
+            and labels must tell.
     """
 
     record: ProbeRecord
@@ -167,6 +173,7 @@ class Probe:
     keys: np.ndarray
     mask: Callable[[int, int], torch.Tensor] | None = None
     pixels: Callable[[int, int], torch.Tensor] | None = None
+    task: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

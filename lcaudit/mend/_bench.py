@@ -38,7 +38,8 @@ class Bench:
         self.task: dict[str, Any] = {"task": get("task", "auto"), "ignore_index": get("ignore_index", -100)}
         open_probe = partial(
             probes.open_probe, data, networks[0], root=get("data_root"), split=get("split"), seed=self.seed,
-            mean=get("mean"), std=get("std"), **self.task,
+            mean=get("mean"), std=get("std"), columns=get("columns") or {}, tokenizer=get("tokenizer"),
+            max_tokens=get("max_tokens"), **self.task,
         )  # fmt: skip
         available = open_probe(samples=2).record.available
         half = min(available // 2, probes.DEFAULT_SAMPLES) if samples is None else samples

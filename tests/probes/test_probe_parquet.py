@@ -186,7 +186,7 @@ def test_a_cell_or_a_file_that_swells_is_refused(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(_table, "MOST_FILE", 2**20)
     monkeypatch.setattr(_table, "_ALWAYS_ALLOWED", 2**22)
     one = write(tmp_path / "one.parquet", {"img": [bytes(2**20 + 1)]}, compression="zstd")
-    with pytest.raises(LimitExceeded, match="an image of more than 1 MiB"):
+    with pytest.raises(LimitExceeded, match="a cell of more than 1 MiB"):
         opened(one)
     many = write(tmp_path / "many.parquet", {"img": [bytes(2**19)] * 4000}, compression="zstd")
     assert many.stat().st_size < 100_000

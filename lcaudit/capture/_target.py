@@ -34,7 +34,7 @@ class Target:
         self.keys, self.seed, self.fisher = probe.keys, seed, fisher
         self.labels = None if probe.labels is None else torch.from_numpy(probe.labels)
         self.asked = (task, classes, ignore_index)
-        self.settled = probe.task if task == AUTO else None
+        self.meaning = probe.meaning
         self.objective: Objective | None = None
         self.fit: FitSums | None = None
         self.kept: list[torch.Tensor] = []
@@ -51,9 +51,12 @@ class Target:
         """
         if self.objective is None:
             task, classes, ignore_index = self.asked
-            task, evidence = self.settled or (task, "")
-            found = settle(task, tuple(outputs.shape), self.labels, classes=classes, ignore_index=ignore_index)
-            self.objective = replace(found, evidence=evidence or found.evidence)
+            said = self.meaning if task == AUTO else None
+            found = settle(
+                said.task if said else task, tuple(outputs.shape), self.labels, classes=classes,
+                ignore_index=ignore_index, last=self.meaning is not None and self.meaning.tokens,
+            )  # fmt: skip
+            self.objective = replace(found, evidence=said.evidence) if said else found
             self.fit = FitSums(self.objective)
             self.objective.passes(outputs, self.fisher)  # too many are refused before any work
         assert self.fit is not None

@@ -136,6 +136,20 @@ class TextInput:
 
 
 @dataclass(frozen=True, slots=True)
+class Meaning:
+    """What outputs stand for, where the network's way of reading text settles it.
+
+    Attributes:
+        task: its name. evidence: what speaks for it, in words.
+        tokens: whether outputs are [b, L, V], so that the last axis holds the classes.
+    """
+
+    task: str
+    evidence: str
+    tokens: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Network:
     """The network with the checkpoint's weights in it, in eval mode, on the CPU.
 
@@ -163,8 +177,7 @@ class Probe:
         mask: positions in order of use → bool [b, T], true where a token is real; ``None`` if nothing is padded.
         pixels: positions in order of use → float32 [b, c, h, w] in [0, 1], before they are normalised; ``None``
             where samples are no such images.
-        task: (the task that the network's way of reading text settles, what speaks for it); ``None`` where outputs
-            and labels must tell.
+        meaning: of the outputs; ``None`` where outputs and labels must tell.
     """
 
     record: ProbeRecord
@@ -173,7 +186,7 @@ class Probe:
     keys: np.ndarray
     mask: Callable[[int, int], torch.Tensor] | None = None
     pixels: Callable[[int, int], torch.Tensor] | None = None
-    task: tuple[str, str] | None = None
+    meaning: Meaning | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Which columns of a Parquet table are images or texts, and labels: by what the Hub's libraries record, else by type."""
+"""Which columns of a table are images or texts, and labels: by what the Hub's libraries record, else by type."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ import numpy as np
 from lcaudit.core.errors import ProbeUnavailable, UsageError
 from lcaudit.core.measurements import ProbeRecord
 from lcaudit.core.text import count, display_name
+from lcaudit.core.types import Meaning
 from lcaudit.probes._contract import Pixels, Samples
 from lcaudit.probes._labels import check_labels
 from lcaudit.probes._reads import embeddings
@@ -34,10 +35,12 @@ MOST_CHARACTERS = 500_000
 HIDDEN = 0.15
 #: The kind of random numbers that choose them: apart from those that draw labels (see :mod:`lcaudit.capture.labels`).
 _HIDING = 2
-_SETTLED = {
-    "causal": ("classification", "each output scores the next token"),
-    "masked": ("classification", "each output scores the token that was hidden"),
-    "embedding": ("regression", "the outputs are an embedding, no scores of classes: a Gaussian around it"),
+_MEANINGS = {
+    "causal": Meaning("classification", "each output scores the next token", True),
+    "masked": Meaning("classification", "each output scores the token that was hidden", True),
+    "embedding": Meaning(
+        "regression", "the outputs are an embedding, no scores of classes: a Gaussian around it", False
+    ),
 }
 
 
@@ -96,7 +99,7 @@ def text_probe(
     assert text is not None, "asked before"
     normalisation = token_normalisation(mean, std)
     if found.texts is not None:
-        tokens = _tokenised(found, text, network, reading, samples, seed)
+        tokens = _tokenised(found, text, reading, samples, seed)
     else:
         if reading.tokenizer or reading.longest:
             raise UsageError("--tokenizer and --max-tokens are for texts; these are token ids", "leave them out")
@@ -140,12 +143,12 @@ def text_probe(
         preprocessing=(*found.notes, *notes, *tokens.words, *layout.words, scale.words, *words, *padding),
         hub=found.hub,
     )
-    return _probe(record, inputs, targets, tokens, padded, _SETTLED.get(text.objective))
+    return _probe(record, inputs, targets, tokens, padded, _MEANINGS.get(text.objective))
 
 
 def _probe(
     record: ProbeRecord, inputs: np.ndarray, targets: np.ndarray | None, tokens: _Tokens, padded: bool,
-    task: tuple[str, str] | None,
+    meaning: Meaning | None,
 ) -> Probe:  # fmt: skip
     import torch
 
@@ -158,13 +161,11 @@ def _probe(
         labels=targets,
         keys=tokens.positions,
         mask=(lambda start, stop: real[start:stop]) if padded else None,
-        task=task,
+        meaning=meaning,
     )
 
 
-def _tokenised(
-    found: Samples, text: TextInput, network: Network, reading: Reading, samples: int | None, seed: int
-) -> _Tokens:
+def _tokenised(found: Samples, text: TextInput, reading: Reading, samples: int | None, seed: int) -> _Tokens:
     file = reading.tokenizer or text.tokenizer
     if file is None:
         raise ProbeUnavailable(
@@ -173,7 +174,7 @@ def _tokenised(
             "in an .npz file",
         )
     tokenizer = Tokenizer(file)
-    longest, source = _longest(text, network, reading.longest)
+    longest, source = _longest(text, reading.longest)
     said = f"tokenised with {tokenizer.name} (SHA-256 {tokenizer.sha256[:12]}…)"
     if text.objective == "causal" and found.running is not None:
         return _blocks(found, text, tokenizer, said, longest, source, samples, seed)
@@ -245,7 +246,7 @@ def _real(ids: np.ndarray, places: np.ndarray, text: TextInput) -> np.ndarray:
     return places if text.padding is None else places & (ids != text.padding)
 
 
-def _longest(text: TextInput, network: Network, asked: int | None) -> tuple[int, str]:
+def _longest(text: TextInput, asked: int | None) -> tuple[int, str]:
     """(most tokens of a sample, who says so)."""
     if asked is not None and asked > text.longest:
         raise UsageError(
@@ -255,8 +256,6 @@ def _longest(text: TextInput, network: Network, asked: int | None) -> tuple[int,
     longest, source = (asked, "--max-tokens") if asked else (text.longest, "the longest that the network reads")
     if not asked and longest > DEFAULT_LONGEST:
         longest, source = DEFAULT_LONGEST, f"the network reads {text.longest}; --max-tokens sets it"
-    if longest == network.record.classes and text.objective in ("causal", "masked"):
-        longest -= 1  # outputs [b, T, V] with T = V would leave open which axis holds the classes
     return longest, source
 
 

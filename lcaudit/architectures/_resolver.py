@@ -8,10 +8,10 @@ from typing import Literal
 
 import torch
 
-from lcaudit.architectures import _libraries, _library_networks, _strict, _user
+from lcaudit.architectures import _libraries, _library_networks, _strict, _transformers_networks, _user
 from lcaudit.architectures._reading import COUNTER, RIVAL, Reader
 from lcaudit.core import plugins
-from lcaudit.core.errors import AmbiguousArchitecture, MalformedInput, UnknownArchitecture, UsageError
+from lcaudit.core.errors import AmbiguousArchitecture, AuditError, MalformedInput, UnknownArchitecture, UsageError
 from lcaudit.core.measurements import Evidence, NetworkRecord
 from lcaudit.core.text import count, display_name, one_line
 from lcaudit.core.types import Checkpoint, Family, Match, Network
@@ -27,11 +27,16 @@ def resolve_checkpoint(checkpoint: Checkpoint, arch: str | None) -> Network:
     _strict.check_stored(checkpoint.tensors)
     if arch is not None and arch.partition(":")[0] in _libraries.LIBRARIES:
         return _library_networks.named(checkpoint, arch)
+    if arch is not None and arch.partition(":")[0] == _transformers_networks.PREFIX:
+        return _transformers_networks.named(checkpoint, arch)
     if arch is not None and arch not in plugins.names(_PACKAGE):
         return _declared(checkpoint, arch)
     doubts: list[Evidence] = []
+    refusal: AuditError | None = None
     if arch is None:
         network, doubts = _library_networks.from_config(checkpoint)
+        if network is None and not doubts:
+            network, doubts, refusal = _transformers_networks.from_config(checkpoint)
         if network:
             return network
     shapes = {key: tuple(tensor.shape) for key, tensor in checkpoint.tensors.items()}
@@ -44,7 +49,7 @@ def resolve_checkpoint(checkpoint: Checkpoint, arch: str | None) -> Network:
         if network:
             return network
     if not matches:
-        raise _unknown(families, shapes, arch, doubts)
+        raise refusal or _unknown(families, shapes, arch, doubts)
     family, match, confidence = _choose(matches, arch)
     with torch.device("meta"):
         module = plugins.load(_PACKAGE, family, "FAMILY").build(match.variant)
@@ -69,7 +74,7 @@ def _declared(checkpoint: Checkpoint, arch: str) -> Network:
     if not path or not factory:
         raise UsageError(
             f"--arch {display_name(arch)} is neither a family nor file.py:factory nor a library's network",
-            f"families: {', '.join(plugins.names(_PACKAGE))}; libraries: timm:NAME, torchvision:NAME; "
+            f"families: {', '.join(plugins.names(_PACKAGE))}; libraries: timm:NAME, torchvision:NAME, hf:CLASS; "
             f"or {_FACTORY_HINT}",
         )
     built = _user.build(Path(path), factory)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lcaudit.checkpoints._beside import read_config
+from lcaudit.checkpoints._beside import with_files_beside
 from lcaudit.checkpoints._container import Container, Contents
 from lcaudit.checkpoints._files import HEAD, label_of, open_whole, read_head
 from lcaudit.checkpoints._folder import find_checkpoint
@@ -60,8 +59,7 @@ def open_checkpoint(
     fetched = fetch_checkpoint(given, hub.size(max_download), progress)
     if fetched is not None:
         contents, container = _read(fetched.file, fetched.folder)
-        opened = _checkpoint(fetched.name, container, contents, fetched.record)
-        return replace(opened, config=read_config(fetched.file))
+        return with_files_beside(_checkpoint(fetched.name, container, contents, fetched.record), fetched.file)
     path = Path(given)
     folder = path if _is_folder(path) else None
     file = path
@@ -69,7 +67,7 @@ def open_checkpoint(
         file = find_checkpoint(folder, lambda head: _container_of(head) is not None)
     contents, container = _read(file, folder)
     name = path.name if path.name not in ("", "..") else path.resolve().name
-    return replace(_checkpoint(name, container, contents), config=read_config(file))
+    return with_files_beside(_checkpoint(name, container, contents), file)
 
 
 def _read(file: Path, folder: Path | None) -> tuple[Contents, str]:

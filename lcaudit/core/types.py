@@ -33,7 +33,8 @@ if TYPE_CHECKING:  # names and shapes are looked at without torch
 class Checkpoint:
     """An opened checkpoint: ``tensors`` by state-dict key, nesting and prefixes undone; ``texts``: metadata.
 
-    ``config``: the ``config.json`` beside it, as JSON that nobody has checked; empty if there is none.
+    ``config``: the ``config.json`` beside it, as JSON that nobody has checked; empty if there is none. ``beside``:
+    other small JSON objects beside it, by name, as unchecked. ``tokenizer``: the ``tokenizer.json`` beside it.
     """
 
     record: CheckpointRecord
@@ -41,6 +42,8 @@ class Checkpoint:
     non_finite: tuple[NonFinite, ...] = ()
     texts: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
+    beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    tokenizer: Path | None = None
 
 
 #: Kinds of interpolation by which pictures are resized.

@@ -63,7 +63,7 @@ def dry_run(
         ignore_index=ignore_index, columns=columns, input_size=input_size, interpolation=interpolation,
         tokenizer=tokenizer, max_tokens=max_tokens,
     )  # fmt: skip
-    batch_size = capture.first_batch_size(batch_size, on, probe.record.samples)
+    batch_size = capture.first_batch_size(batch_size, on, probe, network.record.classes)
     planned, stages = capture.plan_run(
         network, probe, device=on, dtype=DTYPES[dtype], batch_size=batch_size, task=task, ignore_index=ignore_index,
         fisher=whose, convention=convention, layers=several(layers), max_memory=max_memory,

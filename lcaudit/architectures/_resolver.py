@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -94,7 +95,10 @@ def _declared(checkpoint: Checkpoint, arch: str) -> Network:
         classes=built.classes,
         dtype=_strict.stored_dtype(checkpoint.tensors),
     )
-    return Network(record, module, {}, text=built.text)
+    text = built.text
+    if text and text.tokenizer is None:
+        text = replace(text, tokenizer=checkpoint.tokenizer)
+    return Network(record, module, {}, text=text)
 
 
 def _choose(

@@ -14,8 +14,8 @@ import torch
 
 from lcaudit.core.errors import AuditError, UsageError
 from lcaudit.core.files import read_regular
+from lcaudit.core.language import OBJECTIVES, TextInput
 from lcaudit.core.text import display_name
-from lcaudit.core.types import OBJECTIVES, TextInput
 
 _HINT = "pass --arch file.py:factory, where factory() returns the nn.Module that the weights were saved from"
 #: No source file is larger.

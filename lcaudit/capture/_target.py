@@ -54,7 +54,7 @@ class Target:
             said = self.meaning if task == AUTO else None
             found = settle(
                 said.task if said else task, tuple(outputs.shape), self.labels, classes=classes,
-                ignore_index=ignore_index, last=self.meaning is not None and self.meaning.tokens,
+                ignore_index=ignore_index, last=bool(self.meaning and self.meaning.prediction),
             )  # fmt: skip
             self.objective = replace(found, evidence=said.evidence) if said else found
             self.fit = FitSums(self.objective)
@@ -91,7 +91,8 @@ class Target:
         """How well the network does, and at what."""
         assert self.objective is not None and self.fit is not None, "asked after a batch"
         objective = self.objective
-        return self.fit.finish(), Settled(objective.name, objective.evidence, objective.task.convention)
+        fit = replace(self.fit.finish(), prediction=self.meaning.prediction if self.meaning else "")
+        return fit, Settled(objective.name, objective.evidence, objective.task.convention)
 
 
 class Held:

@@ -17,7 +17,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lcaudit.capture._as_found import as_found
-from lcaudit.capture._back_off import backing_off
+from lcaudit.capture._back_off import backing_off, outputs_of
 from lcaudit.capture._batches import batches, edges
 from lcaudit.capture._choose import choose
 from lcaudit.capture._forward import forward
@@ -93,7 +93,7 @@ def measure(
         found = _measure(network, probe, target, device, dtype, size, seed, convention, layers, max_memory, progress)
         return replace(found, batch_size=size)
 
-    return backing_off(run, batch_size, device, len(probe.keys))
+    return backing_off(run, batch_size, device, len(probe.keys), outputs_of(probe, network.record.classes))
 
 
 def _measure(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from lcaudit.core.language import Meaning, TextInput
 from lcaudit.core.measurements import (
     BatchNormReplay,
     CheckpointRecord,
@@ -110,46 +111,6 @@ class Family:
     title: str
     match: Callable[[Mapping[str, tuple[int, ...]]], Match | None]
     build: Callable[[Mapping[str, str | int | bool]], torch.nn.Module]
-
-
-#: What networks that read text predict.
-OBJECTIVES = ("causal", "masked", "sequence", "embedding")
-
-
-@dataclass(frozen=True, slots=True)
-class TextInput:
-    """How a network reads text: what a probe of text needs to know of it.
-
-    Attributes:
-        objective: ``causal``: outputs [b, L, V] predict each next token; ``masked``: outputs [b, L, V] predict the
-            tokens that were hidden; ``sequence``: outputs [b, K] are of whole samples; ``embedding``: outputs
-            [b, h] are of whole samples and no class.
-        longest: most tokens that a sample may have.
-        padding: index of the token that fills up; the network itself takes no notice of positions that hold it.
-            ``None`` where it has none: later positions never change earlier ones.
-        hidden: index of the token that hides another, for ``masked``.
-        tokenizer: the ``tokenizer.json`` beside the weights, ``None`` where there is none.
-    """
-
-    objective: Literal["causal", "masked", "sequence", "embedding"]
-    longest: int
-    padding: int | None = None
-    hidden: int | None = None
-    tokenizer: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """What outputs stand for, where the network's way of reading text settles it.
-
-    Attributes:
-        task: its name. evidence: what speaks for it, in words.
-        tokens: whether outputs are [b, L, V], so that the last axis holds the classes.
-    """
-
-    task: str
-    evidence: str
-    tokens: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ class Bench:
         self.network, whole, _ = opening.identified(
             networks, whole, batch_size=asked, seed=self.seed, **self.task, **self.run
         )
-        self.run["batch_size"] = capture.first_batch_size(asked, device, len(whole.keys))
+        self.run["batch_size"] = capture.first_batch_size(asked, device, whole, self.network.record.classes)
         keys = whole.keys[: max(2, min(half, len(whole.keys)))]
         measuring = capture.part_of(whole, keys, True, len(keys))
         assert measuring is not None, "at least two samples are measured"

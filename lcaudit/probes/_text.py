@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lcaudit.core.errors import ProbeUnavailable, UsageError
+from lcaudit.core.language import Meaning, TextInput
 from lcaudit.core.measurements import ProbeRecord
 from lcaudit.core.text import count, display_name
-from lcaudit.core.types import Meaning
 from lcaudit.probes._contract import Pixels, Samples
 from lcaudit.probes._labels import check_labels
 from lcaudit.probes._reads import embeddings
@@ -25,7 +25,7 @@ from lcaudit.probes._tokens import mask_words, token_layout, token_normalisation
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lcaudit.core.types import Network, Probe, TextInput
+    from lcaudit.core.types import Network, Probe
 
 #: Tokens of a sample, at most, where the user does not say: a pass takes memory and time in proportion.
 DEFAULT_LONGEST = 512
@@ -36,11 +36,9 @@ HIDDEN = 0.15
 #: The kind of random numbers that choose them: apart from those that draw labels (see :mod:`lcaudit.capture.labels`).
 _HIDING = 2
 _MEANINGS = {
-    "causal": Meaning("classification", "each output scores the next token", True),
-    "masked": Meaning("classification", "each output scores the token that was hidden", True),
-    "embedding": Meaning(
-        "regression", "the outputs are an embedding, no scores of classes: a Gaussian around it", False
-    ),
+    "causal": Meaning("classification", "each output scores the next token", "next token"),
+    "masked": Meaning("classification", "each output scores the token that was hidden", "hidden token"),
+    "embedding": Meaning("regression", "the outputs are an embedding, no scores of classes: a Gaussian around it"),
 }
 
 

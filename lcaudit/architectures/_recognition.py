@@ -13,6 +13,8 @@ from typing import Any
 from lcaudit.architectures import _config
 from lcaudit.architectures._index.lookup import Candidate, index, look_up
 from lcaudit.architectures._reading import RIVAL, Reader, Shapes, Unlike
+from lcaudit.architectures._transformers import claims
+from lcaudit.architectures._transformers import config as transformers_config
 from lcaudit.core import plugins
 from lcaudit.core.identity import Recognition, Rival
 from lcaudit.core.measurements import Evidence
@@ -34,6 +36,9 @@ def recognise(shapes: Shapes, config: Mapping[str, Any]) -> Recognition:
     found = look_up(shapes)
     exact = [one for one in found if one.exact]
     claimed, doubts = _claim(config, found)
+    hint = ""
+    if not claimed and not doubts:
+        claimed, doubts, hint = _transformers_claim(config, shapes)
     if claimed:
         return claimed
     if exact and len({one.function for one in exact}) == 1:
@@ -50,7 +55,7 @@ def recognise(shapes: Shapes, config: Mapping[str, Any]) -> Recognition:
             "assumed" if assumed else "identified", match.title, name, match.classes, match.input_shape, evidence
         )
     fits = [one for one in found if one.agree != "names"]
-    return _from_index(fits, doubts) if fits else _unknown(shapes, reasons, doubts, found)
+    return _from_index(fits, doubts) if fits else _unknown(shapes, reasons, doubts, found, hint)
 
 
 def _claim(config: Mapping[str, Any], found: Sequence[Candidate]) -> tuple[Recognition | None, list[Evidence]]:
@@ -75,6 +80,25 @@ def _claim(config: Mapping[str, Any], found: Sequence[Candidate]) -> tuple[Recog
     evidence += [Evidence("contradicted", f"config.json: {doubt}") for doubt in said.doubts]
     others = [other for other in found if other.exact and other.function != one.function]
     return _recognised("declared", one, evidence, others), evidence
+
+
+def _transformers_claim(config: Mapping[str, Any], shapes: Shapes) -> tuple[Recognition | None, list[Evidence], str]:
+    """(network, what stands in the way, what to do about it)."""
+    if not config or not transformers_config.names_transformers(config):
+        return None, [], ""
+    said = transformers_config.read(config, len(shapes))
+    if isinstance(said, transformers_config.Refusal):
+        return None, [Evidence("contradicted", said.reason)], said.hint
+    unlike = claims.contradiction(said, shapes)
+    if unlike:
+        return None, [Evidence("contradicted", f"config.json says {said.name}, but {unlike}")], ""
+    words = f"config.json says {said.name} (transformers), and sizes are as it says"
+    evidence = [Evidence("declared", f"{words}; `lcaudit check` builds it and compares every name and shape")]
+    if said.unread:
+        names = one_line(sorted(said.unread))
+        evidence.append(Evidence("unread", f"{names}: `lcaudit check` refuses what transformers would read of it"))
+    arch = f"{transformers_config.PREFIX}:{said.name}"
+    return Recognition("declared", f"{said.name} (transformers)", arch, said.classes, (), tuple(evidence)), [], ""
 
 
 def _families(shapes: Shapes) -> tuple[dict[str, Match], dict[str, Unlike]]:
@@ -127,7 +151,11 @@ def _ambiguous(rivals: tuple[Rival, ...], evidence: Sequence[Evidence], hint: st
 
 
 def _unknown(
-    shapes: Shapes, reasons: Mapping[str, Unlike], doubts: Sequence[Evidence], related: Sequence[Candidate]
+    shapes: Shapes,
+    reasons: Mapping[str, Unlike],
+    doubts: Sequence[Evidence],
+    related: Sequence[Candidate],
+    hint: str = "",
 ) -> Recognition:
     nearest = max(reasons, key=lambda name: reasons[name].close, default="")
     evidence = list(doubts)
@@ -137,4 +165,4 @@ def _unknown(
         names = one_line([one.full_name for one in related])
         evidence.append(Evidence("nearest", f"the names, but not the shapes, of {names}"))
     title = f"no known network has these {count(len(shapes), 'tensor')}"
-    return Recognition("unknown", title, evidence=tuple(evidence), hint=_FACTORY)
+    return Recognition("unknown", title, evidence=tuple(evidence), hint=hint or _FACTORY)

@@ -11,6 +11,7 @@ import torch
 
 from lcaudit.architectures import _libraries, _library_networks, _strict, _transformers_networks, _user
 from lcaudit.architectures._reading import COUNTER, RIVAL, Reader
+from lcaudit.architectures._transformers.config import PREFIX
 from lcaudit.core import plugins
 from lcaudit.core.errors import AmbiguousArchitecture, AuditError, MalformedInput, UnknownArchitecture, UsageError
 from lcaudit.core.measurements import Evidence, NetworkRecord
@@ -28,7 +29,7 @@ def resolve_checkpoint(checkpoint: Checkpoint, arch: str | None) -> Network:
     _strict.check_stored(checkpoint.tensors)
     if arch is not None and arch.partition(":")[0] in _libraries.LIBRARIES:
         return _library_networks.named(checkpoint, arch)
-    if arch is not None and arch.partition(":")[0] == _transformers_networks.PREFIX:
+    if arch is not None and arch.partition(":")[0] == PREFIX:
         return _transformers_networks.named(checkpoint, arch)
     if arch is not None and arch not in plugins.names(_PACKAGE):
         return _declared(checkpoint, arch)

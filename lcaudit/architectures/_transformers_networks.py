@@ -9,13 +9,12 @@ from torch import nn
 
 from lcaudit.architectures import _libraries, _strict
 from lcaudit.architectures._transformers import adapt, build, keys, pictures, tokens
-from lcaudit.architectures._transformers.config import Refusal, TransformersConfig, names_transformers, read
+from lcaudit.architectures._transformers.config import PREFIX, Refusal, TransformersConfig, names_transformers, read
 from lcaudit.core.errors import AuditError, EnvironmentFailure, MalformedInput, UnknownArchitecture
 from lcaudit.core.measurements import Evidence, NetworkRecord
 from lcaudit.core.text import count, display_name, one_line
 from lcaudit.core.types import Checkpoint, Network
 
-PREFIX = "hf"
 #: Last parts of names that only quantised weights have.
 _QUANTISED = ("qweight", "qzeros", "absmax", "SCB", "weight_scale_inv", "weight_scale", "quant_state")
 _PLAIN = "audit the repository that they were quantised from, or save the weights in a plain type"

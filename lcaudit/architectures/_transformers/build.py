@@ -82,11 +82,7 @@ def unread(config: TransformersConfig, found: Any, native: Any) -> list[str]:
         UnknownArchitecture: an entry that may make it another function.
     """
     absent = object()
-    said = {
-        key: value
-        for key, value in config.unread.items()
-        if not _empty(value) and not _equal(getattr(native, key, absent), value)
-    }
+    said = {key: value for key, value in config.unread.items() if not _equal(getattr(native, key, absent), value)}
     if not said:
         return []
     text = _sources(found)
@@ -99,10 +95,6 @@ def unread(config: TransformersConfig, found: Any, native: Any) -> list[str]:
 
 def _equal(one: Any, other: Any) -> bool:
     return bool(one == other) or (isinstance(one, tuple) and list(one) == other)
-
-
-def _empty(value: Any) -> bool:
-    return value is None or value == {} or value == []
 
 
 def _sources(found: Any) -> str:

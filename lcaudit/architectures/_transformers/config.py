@@ -20,8 +20,12 @@ from lcaudit.core.text import display_name, one_line
 _NAME = re.compile(r"[A-Z][A-Za-z0-9]{1,79}")
 _TYPE = re.compile(r"[a-z][a-z0-9_-]{1,39}")
 _MOST_CLASSES = 1_000_000
+_READ_ELSEWHERE = ("is_encoder_decoder", "auto_map", "quantization_config")
 #: transformers' own where a configuration is silent.
 _USUAL_CLASSES = 2
+
+#: What ``--arch`` takes before the name of a class.
+PREFIX = "hf"
 
 Purpose = Literal["causal", "masked", "sequence", "tokens", "embedding", "pictures", "features"]
 #: Endings of the names of classes → what they give; the first that fits.
@@ -161,12 +165,16 @@ def _read(
             if family.keys[key] == "layers" and value is not None and value > max(64, tensors):
                 return Refusal(f"config.json says {key} = {value}, and the file holds {tensors} tensors")
             values[key] = None if key == "pad_token_id" and value == -1 else value
-        elif not is_irrelevant(key) and key not in family.unused and key not in ("is_encoder_decoder", "auto_map"):
+        elif not (_says_nothing(value) or is_irrelevant(key) or key in family.unused or key in _READ_ELSEWHERE):
             unread[key] = value
     classes = _classes(config) if purpose in ("sequence", "tokens", "pictures") else 0
     if classes is None:
         return Refusal("config.json says no possible number of classes in id2label")
     return TransformersConfig(name, model_type, purpose, values, classes, unread)
+
+
+def _says_nothing(value: Any) -> bool:
+    return value is None or value == {} or value == []
 
 
 def _classes(config: Mapping[str, Any]) -> int | None:

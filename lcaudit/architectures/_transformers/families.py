@@ -46,7 +46,10 @@ _KINDS_BY_NAME = {
         "original_max_position_embeddings local_attention attention_head_size conv_kernel_size pooler_hidden_size "
         "pooler_output_size rotary_dim global_attn_every_n_layers no_rope_layer_interval"
     ),
-    "count": "type_vocab_size num_attention_heads num_heads n_head n_heads num_key_value_heads sliding_window max_window_layers",
+    "count": (
+        "type_vocab_size num_attention_heads num_heads n_head n_heads num_key_value_heads sliding_window "
+        "max_window_layers"
+    ),
     "layers": (
         "num_hidden_layers num_layers n_layer n_layers num_hidden_groups inner_group_num num_stages num_decoder_layers"
     ),
@@ -175,6 +178,8 @@ _DECODERS = {
     "attention_multiplier",
     "smollm3": f"{_LLAMA} {_SLIDING} use_sliding_window no_rope_layers no_rope_layer_interval attention_bias mlp_bias",
 }
+#: Read by a class with two heads alone.
+_MORE = {"gpt2": {"unused": ("summary_type", "summary_use_proj", "summary_activation")}}
 _SEEING = {
     "vit": f"{_VIT} intermediate_size pooler_output_size pooler_act",
     "deit": f"{_VIT} intermediate_size pooler_output_size pooler_act",
@@ -192,7 +197,7 @@ _SEEING = {
 #: By ``model_type``.
 FAMILIES: Mapping[str, Family] = {
     **{name: _family(name, keys, **more) for name, (keys, more) in _ENCODERS.items()},
-    **{name: _family(name, keys, bidirectional=False) for name, keys in _DECODERS.items()},
+    **{name: _family(name, keys, bidirectional=False, **_MORE.get(name, {})) for name, keys in _DECODERS.items()},
     **{name: _family(name, keys, sees="pictures") for name, keys in _SEEING.items()},
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -187,7 +186,7 @@ def test_a_long_line_is_cut_before_it_is_tokenised(tmp_path: Path, tokenizer: Pa
 
 def test_what_is_said_where_text_cannot_be_read(tmp_path: Path, tokenizer: Path) -> None:
     path = written(tmp_path / "a.txt", texts(12))
-    with pytest.raises(ProbeUnavailable, match="a.txt holds text, and there is no tokenizer.json beside the weights"):
+    with pytest.raises(ProbeUnavailable, match=r"a\.txt holds text, and there is no tokenizer\.json beside"):
         opened(path, reader("sequence"))
     assert len(opened(path, reader("sequence"), tokenizer=tokenizer).keys) == 12
     with pytest.raises(ProbeUnavailable, match="tiny does not say how it reads text"):
@@ -221,20 +220,20 @@ def test_files_that_are_no_tokenizer(tmp_path: Path, content: bytes) -> None:
     assert caught.value.message.isprintable()
 
 
-def test_a_regular_expression_that_does_not_end(
-    tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """``(a|a)*$`` on many a's and one b: two to the power of their number of ways."""
-    monkeypatch.setattr(_tokenizer, "_SECONDS", 3)
-    evil = {"type": "Split", "pattern": {"Regex": "(?:(?:a|a)*)*c$"}, "behavior": "Removed", "invert": False}
+def test_a_regular_expression_that_gives_up(tmp_path: Path, tokenizer: Path) -> None:
+    """The library's own limit ends the whole process that meets it: not this one."""
+    evil = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Removed", "invert": False}
     (tmp_path / "tokenizer.json").write_bytes(broken(tokenizer, pre_tokenizer=evil))
     path = written(tmp_path / "a.txt", ["a" * 60 + "b", "a" * 61])
-    started = time.monotonic()
-    try:
+    with pytest.raises(MalformedInput, match=r"tokenizer\.json: no tokenizer that can be used \(PanicException"):
         opened(path, reader("sequence", tmp_path / "tokenizer.json"))
-    except AuditError as error:
-        assert isinstance(error, LimitExceeded | MalformedInput), error.message
-    assert time.monotonic() - started < 30
+
+
+def test_a_tokenizer_that_does_not_end(tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_tokenizer, "_SECONDS", 0)  # any takes longer than that
+    monkeypatch.setattr(_tokenizer, "_PER_BYTE", 0)
+    with pytest.raises(LimitExceeded, match="tokenising takes more than 0 seconds"):
+        opened(written(tmp_path / "a.txt", texts(12)), reader("sequence", tokenizer))
 
 
 def test_a_replacement_that_fills_the_memory(tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,14 +242,14 @@ def test_a_replacement_that_fills_the_memory(tmp_path: Path, tokenizer: Path, mo
     evil = {"type": "Sequence", "normalizers": [swell] * 5}
     (tmp_path / "tokenizer.json").write_bytes(broken(tokenizer, normalizer=evil))
     path = written(tmp_path / "a.txt", texts(12))
-    with pytest.raises(AuditError, match="tokenizer.json: "):
+    with pytest.raises(AuditError, match=r"tokenizer\.json: "):
         opened(path, reader("sequence", tmp_path / "tokenizer.json"))
 
 
 def test_padding_and_truncation_in_the_file_are_its_own_business(tmp_path: Path, tokenizer: Path) -> None:
     """A tokenizer saved with both would fill up and cut at its own lengths."""
-    padding = {"strategy": {"Fixed": 40}, "direction": "Left", "pad_to_multiple_of": None, "pad_id": 7, "pad_type_id": 0,
-               "pad_token": "on"}  # fmt: skip
+    padding = {"strategy": {"Fixed": 40}, "direction": "Left", "pad_to_multiple_of": None, "pad_id": 7,
+               "pad_type_id": 0, "pad_token": "on"}  # fmt: skip
     truncation = {"direction": "Left", "max_length": 3, "strategy": "LongestFirst", "stride": 0}
     (tmp_path / "tokenizer.json").write_bytes(broken(tokenizer, padding=padding, truncation=truncation))
     lines = texts(12)

@@ -19,6 +19,7 @@ def dry_run(
     data: str | Path,
     *,
     arch: str | None = None,
+    base: str | Path | None = None,
     data_root: Path | None = None,
     split: str | None = None,
     samples: int | str | None = None,
@@ -61,7 +62,7 @@ def dry_run(
         model, data, arch, max_download, progress, root=data_root, split=split,
         samples=None if samples == "auto" else samples, seed=seed, mean=mean, std=std, task=task,
         ignore_index=ignore_index, columns=columns, input_size=input_size, interpolation=interpolation,
-        tokenizer=tokenizer, max_tokens=max_tokens,
+        tokenizer=tokenizer, max_tokens=max_tokens, base=base,
     )  # fmt: skip
     batch_size = capture.first_batch_size(batch_size, on, probe, network.record.classes)
     planned, stages = capture.plan_run(
@@ -83,9 +84,10 @@ def dry_run(
 
 
 def planned(
-    model: str | Path, data: str | Path, *, arch: str | None = None, data_root: Path | None = None,
-    split: str | None = None, samples: int | str | None = None, columns: Mapping[str, str] | None = None,
-    mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None,
+    model: str | Path, data: str | Path, *, arch: str | None = None, base: str | Path | None = None,
+    data_root: Path | None = None, split: str | None = None, samples: int | str | None = None,
+    columns: Mapping[str, str] | None = None, mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
     input_size: int | tuple[int, int] | None = None, interpolation: str | None = None,
     tokenizer: Path | None = None, max_tokens: int | None = None,
     batch_size: int | str = "auto", dtype: str = "float32", device: str = "auto", fisher: str | None = None,
@@ -102,7 +104,7 @@ def planned(
     checkpoint, _, probe = opened(
         model, data, arch, max_download, progress, root=data_root, split=split, samples=samples, seed=seed, mean=mean,
         std=std, task=task, ignore_index=ignore_index, columns=columns, input_size=input_size,
-        interpolation=interpolation, tokenizer=tokenizer, max_tokens=max_tokens,
+        interpolation=interpolation, tokenizer=tokenizer, max_tokens=max_tokens, base=base,
     )  # fmt: skip
     whose = capture.fisher_of(fisher, mc_samples, convention)
     asked = Settings(

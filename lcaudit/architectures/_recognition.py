@@ -22,6 +22,7 @@ from lcaudit.core.text import count, one_line
 from lcaudit.core.types import Family, Match
 
 _PACKAGE = "lcaudit.architectures"
+_ADAPTER = "a LoRA adapter: changes to the weights of another network; pass these to `lcaudit check` with --base"
 _FACTORY = "pass --arch file.py:factory to `lcaudit check`, a function that returns the network"
 
 
@@ -159,6 +160,8 @@ def _unknown(
 ) -> Recognition:
     nearest = max(reasons, key=lambda name: reasons[name].close, default="")
     evidence = list(doubts)
+    if any(".lora_" in key for key in shapes):
+        evidence.append(Evidence("adapter", _ADAPTER))
     if nearest and reasons[nearest].close:
         evidence.append(Evidence("nearest", f"{nearest}, but {reasons[nearest].reason}"))
     if related:

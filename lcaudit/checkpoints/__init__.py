@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lcaudit.checkpoints import _adapter
 from lcaudit.checkpoints._beside import with_files_beside
 from lcaudit.checkpoints._container import Container, Contents
 from lcaudit.checkpoints._files import HEAD, label_of, open_whole, read_head
@@ -20,7 +21,7 @@ from lcaudit.checkpoints._header import Header, Stored, read_safetensors_header
 from lcaudit.checkpoints._hub import fetch_checkpoint
 from lcaudit.checkpoints._keys import named_tensors
 from lcaudit.core import hub, plugins
-from lcaudit.core.errors import MalformedInput
+from lcaudit.core.errors import MalformedInput, UsageError
 from lcaudit.core.hub_address import HubRecord
 from lcaudit.core.measurements import CheckpointRecord, FileRecord
 from lcaudit.core.text import count, one_line
@@ -29,7 +30,7 @@ from lcaudit.core.types import Checkpoint
 if TYPE_CHECKING:  # headers are read without torch
     import torch
 
-__all__ = ["Header", "open_checkpoint", "read_header"]
+__all__ = ["Header", "open_checkpoint", "read_header", "with_base"]
 
 
 def open_checkpoint(
@@ -68,6 +69,31 @@ def open_checkpoint(
     contents, container = _read(file, folder)
     name = path.name if path.name not in ("", "..") else path.resolve().name
     return with_files_beside(_checkpoint(name, container, contents), file)
+
+
+def with_base(
+    checkpoint: Checkpoint,
+    base: str | Path | None,
+    *,
+    max_download: int | str = hub.MOST,
+    progress: hub.Progress = lambda stage, done, total: None,
+) -> Checkpoint:
+    """The same, or, for a LoRA adapter, the weights that it was trained on with it merged into them.
+
+    Args:
+        base: what :func:`open_checkpoint` takes; ``None`` for the repository that the adapter names, if it came from
+            the Hub itself.
+
+    Raises:
+        UsageError: a base for something that is no adapter, or none for one. AuditError: as :func:`open_checkpoint`.
+    """
+    if not _adapter.is_adapter(checkpoint):
+        if base is not None:
+            raise UsageError(f"{checkpoint.record.name} is no LoRA adapter, so it has no --base", "leave --base out")
+        return checkpoint
+    adapter = _adapter.read(checkpoint.beside.get(_adapter.NAME, {}))
+    place = _adapter.base_of(checkpoint, adapter) if base is None else base
+    return _adapter.merge(checkpoint, adapter, open_checkpoint(place, max_download=max_download, progress=progress))
 
 
 def _read(file: Path, folder: Path | None) -> tuple[Contents, str]:

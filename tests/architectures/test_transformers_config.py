@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from lcaudit.architectures import recognise
 from lcaudit.architectures._transformers.config import Refusal, TransformersConfig, names_transformers, read
+from lcaudit.architectures._transformers.families import FAMILIES
 from lcaudit.architectures._transformers.pictures import shaping_of
 
 BERT: dict[str, Any] = {
@@ -138,6 +141,11 @@ def test_any_json_is_read_or_refused_with_a_sentence(changes: dict[str, Any]) ->
         recognise({"a.weight": (40, 32)}, config)
 
 
+def test_stages_count_as_layers() -> None:
+    swin = {"model_type": "swin", "architectures": ["SwinForImageClassification"], "depths": [2, 10**6]}
+    assert "and the file holds 41 tensors" in refused(swin).reason
+
+
 def test_timms_configuration_is_not_taken_for_one() -> None:
     assert not names_transformers({"architecture": "resnet18", "model_type": "resnet", "architectures": ["x"]})
     assert not names_transformers({"depth": 3})
@@ -214,3 +222,11 @@ def test_a_configuration_that_the_shapes_do_not_bear_out(change: dict[str, Any],
     said = recognise(SHAPES, json.loads(json.dumps({**BERT, **change})))
     assert said.confidence == "unknown" and not said.recognised
     assert any(why in one.says for one in said.evidence)
+
+
+def test_the_page_lists_what_is_read() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "transformers.md").read_text(encoding="utf-8")
+    rows = [row for row in page.splitlines() if row.startswith(("| text, ", "| pictures "))]
+    assert sorted(re.findall(r"`([^`]+)`", "".join(rows))) == sorted(FAMILIES)
+    assert "40 kinds of networks of transformers" in (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    assert len(FAMILIES) in range(40, 45)

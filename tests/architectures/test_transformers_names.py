@@ -6,11 +6,14 @@ import copy
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 pytest.importorskip("transformers", reason="the extra 'text' is not installed")
 
@@ -18,6 +21,7 @@ import transformers_cases as cases
 from safetensors.torch import load_file, save_file
 
 from lcaudit import architectures, checkpoints
+from lcaudit.architectures._transformers.families import FAMILIES
 from lcaudit.core.errors import AuditError, EnvironmentFailure, MalformedInput, UnknownArchitecture
 from lcaudit.core.types import Network
 
@@ -270,3 +274,53 @@ def test_a_tokenizer_elsewhere_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "a" / "tokenizer.json").symlink_to(tmp_path / "tokenizer.json")
     text = opened(tmp_path / "a").text
     assert text is not None and text.tokenizer is None
+
+
+def test_nothing_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(tmp_path, "BertForSequenceClassification", _name_or_path="somebody/else", tokenizer_class="Evil")
+
+    def refuse(*arguments: Any) -> None:
+        raise AssertionError("a connection was asked for")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    assert opened(tmp_path).record.confidence == "declared"
+
+
+NUMBERS = st.one_of(
+    st.integers(-2, 70),
+    st.sampled_from([96, 1 << 12, 1 << 20, 1 << 24]),
+    st.floats(-2, 2),
+    st.none() | st.booleans(),
+    st.lists(st.integers(0, 9), max_size=3),
+    st.sampled_from(["gelu", "relu", "first", "x", "sliding_attention"]),
+)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of networks whose configurations will be changed."""
+    names = (
+        "BertModel", "AlbertForMaskedLM", "DistilBertForMaskedLM", "LlamaForCausalLM", "SwinForImageClassification",
+        "GPTNeoForCausalLM", "ResNetForImageClassification", "DebertaV2ForSequenceClassification",
+    )  # fmt: skip
+    folders = {name: tmp_path_factory.mktemp(name) for name in names}
+    for name, folder in folders.items():
+        cases.save(folder, name)
+    return folders
+
+
+@settings(deadline=20_000, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_any_numbers_give_a_network_or_a_sentence(written: dict[str, Path], data: st.DataObject) -> None:
+    """No configuration brings down the run, or makes it allocate what the file does not hold."""
+    folder = written[data.draw(st.sampled_from(sorted(written)))]
+    checkpoint = checkpoints.open_checkpoint(folder)
+    keys = sorted(FAMILIES[checkpoint.config["model_type"]].keys)
+    changes = data.draw(st.dictionaries(st.sampled_from(keys), NUMBERS, min_size=1, max_size=3))
+    try:
+        network = architectures.resolve(replace(checkpoint, config={**checkpoint.config, **changes}))
+    except AuditError as error:
+        assert error.message.isprintable() and error.hint
+    else:
+        assert network.record.parameters <= sum(tensor.numel() for tensor in checkpoint.tensors.values())

@@ -9,8 +9,10 @@ from typing import Any
 import hub_material
 import numpy as np
 import pytest
+import torch
 from conftest import Machine, Ran
 from fake_hub import FakeHub
+from safetensors.torch import save
 
 pytest.importorskip("transformers", reason="the extra 'text' is not installed")
 
@@ -31,7 +33,6 @@ PICTURES = {
 
 def written(folder: Path, name: str, config: dict[str, Any], **options: Any) -> dict[str, bytes]:
     """Files of a network with random weights, by their paths."""
-    import torch
     import transformers
 
     transformers.logging.disable_progress_bar()
@@ -53,6 +54,12 @@ def repositories(hub: FakeHub, tmp_path_factory: pytest.TempPathFactory) -> None
     })  # fmt: skip
     described = json.loads(files["config.json"]) | {"auto_map": {"AutoModel": "modeling_evil.Bert"}}
     hub.add("text/own", files | {"config.json": json.dumps(described).encode()})
+    key = "base_model.model.bert.encoder.layer.1.output.dense.lora_{}.weight"
+    change = {key.format("A"): torch.randn(2, 24), key.format("B"): torch.randn(16, 2)}
+    said = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "base_model_name_or_path": "text/single"}
+    for name, base in (("text/adapter", "text/single"), ("text/lost", "../../etc")):
+        described = json.dumps(said | {"base_model_name_or_path": base}).encode()
+        hub.add(name, {"adapter_model.safetensors": save(change), "adapter_config.json": described})
     hub.add("text/pictures", written(folder / "pictures", "ViTForImageClassification", VIT) | {
         "preprocessor_config.json": json.dumps(PICTURES).encode(),
     })  # fmt: skip
@@ -95,6 +102,17 @@ def test_shards_and_pooling(hub: FakeHub, machine: Machine, tokens: Path) -> Non
     assert {"1_Pooling/config.json", "tokenizer_config.json", "config.json"} < fetched
     assert sum(name.startswith("model-") for name in fetched) > 1
     assert "(cls): 1_Pooling/config.json" in found["network"]["assumptions"][0]
+
+
+def test_an_adapters_base_is_the_repository_that_it_names(hub: FakeHub, machine: Machine, tokens: Path) -> None:
+    start = len(hub.requests)
+    found = measured(machine("check", "text/adapter", "--data", tokens, *QUIET))
+    assert {"adapter_model.safetensors", "adapter_config.json"} <= asked(hub, start)  # the base is in the cache
+    assert found["network"]["title"] == "BertForSequenceClassification (transformers, 3 classes)"
+    assert found["checkpoint"]["unwrapped"] == ["merged 1 low-rank change of rank 2, scaled by 2, into text/single"]
+    assert found["checkpoint"]["hub"]["name"] == found["checkpoint"]["name"] == "text/adapter"
+    ran = machine("check", "text/lost", "--data", tokens, *QUIET)
+    assert ran.code == 2 and "--base FOLDER" in ran.err
 
 
 def test_code_of_the_repositorys_own_is_not_fetched(hub: FakeHub, machine: Machine, tokens: Path) -> None:

@@ -41,15 +41,7 @@ def class_of(config: TransformersConfig) -> Any:
     """
     library = _libraries.library(LIBRARY, f"{config.name} is built by transformers")
     with quiet():
-        auto = importlib_auto()
-        tables = [table for name, table in vars(auto).items() if name.endswith("_MAPPING_NAMES")]
-        listed = {
-            name
-            for table in tables
-            if config.model_type in table
-            for name in (table[config.model_type],)
-            for name in ((name,) if isinstance(name, str) else name)
-        }
+        listed = _listed(config.model_type)
         found = getattr(library, config.name, None) if config.name in listed | _UNLISTED else None
     native = getattr(getattr(found, "config_class", None), "model_type", None)
     if native != config.model_type:
@@ -65,11 +57,16 @@ def class_of(config: TransformersConfig) -> Any:
 _UNLISTED = frozenset({"T5EncoderModel"})
 
 
-def importlib_auto() -> Any:
-    """The module with the library's own tables of classes."""
+def _listed(model_type: str) -> set[str]:
+    """The classes that the library's own tables have for this kind of configuration."""
     from transformers.models.auto import modeling_auto
 
-    return modeling_auto
+    tables = [table for name, table in vars(modeling_auto).items() if name.endswith("_MAPPING_NAMES")]
+    found: set[str] = set()
+    for table in tables:
+        names = table.get(model_type, ())
+        found.update([names] if isinstance(names, str) else names)
+    return found
 
 
 def unread(config: TransformersConfig, found: Any, native: Any) -> list[str]:
@@ -135,10 +132,12 @@ def shapes_of(config: TransformersConfig, found: Any, native: Any) -> nn.Module:
     Raises:
         UnknownArchitecture: it cannot be built from these values.
     """
+    from transformers.initialization import no_init_weights
+
     try:
-        with quiet(), torch.device("meta"):
+        with quiet(), no_init_weights(), torch.device("meta"):
             module: nn.Module = found(native)
-            module.tie_weights()  # type: ignore[operator]  # a PreTrainedModel
+        module.tie_weights()  # type: ignore[operator]  # left out with the initialisation
     except Exception as error:
         raise _refused(config, error) from None
     stored = {id(one) for one in module.state_dict(keep_vars=True).values()}

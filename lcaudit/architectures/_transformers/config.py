@@ -21,6 +21,8 @@ _NAME = re.compile(r"[A-Z][A-Za-z0-9]{1,79}")
 _TYPE = re.compile(r"[a-z][a-z0-9_-]{1,39}")
 _MOST_CLASSES = 1_000_000
 _READ_ELSEWHERE = ("is_encoder_decoder", "auto_map", "quantization_config")
+#: Layers that cost nothing to build without numbers: some networks share the tensors of all of theirs.
+_FEW = 64
 #: transformers' own where a configuration is silent.
 _USUAL_CLASSES = 2
 
@@ -162,8 +164,9 @@ def _read(
         elif key in family.keys:
             if value is not None and not CHECKS[family.keys[key]](value):
                 return Refusal(f"config.json says {key} = {display_name(value, 40)}, which cannot be")
-            if family.keys[key] == "layers" and value is not None and value > max(64, tensors):
-                return Refusal(f"config.json says {key} = {value}, and the file holds {tensors} tensors")
+            if _layers(key, family.keys[key], value) > max(_FEW, tensors):
+                told = display_name(value, 40)
+                return Refusal(f"config.json says {key} = {told}, and the file holds {tensors} tensors")
             values[key] = None if key == "pad_token_id" and value == -1 else value
         elif not (_says_nothing(value) or is_irrelevant(key) or key in family.unused or key in _READ_ELSEWHERE):
             unread[key] = value
@@ -171,6 +174,13 @@ def _read(
     if classes is None:
         return Refusal("config.json says no possible number of classes in id2label")
     return TransformersConfig(name, model_type, purpose, values, classes, unread)
+
+
+def _layers(key: str, kind: str, value: Any) -> int:
+    """How many layers the entry asks for."""
+    if value is None:
+        return 0
+    return int(value) if kind == "layers" else sum(value) if key == "depths" else 0
 
 
 def _says_nothing(value: Any) -> bool:

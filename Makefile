@@ -25,7 +25,7 @@ samples: .venv/ready
 	touch $@
 
 .venv/tested: .venv/ready
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,browser]'
 	touch $@
 
 clean:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -51,6 +52,23 @@ class LayerSums:
             else:
                 self.inputs = self.handler.accumulator(found.call, self.groups, device, forms.inputs.store(device))
             self.gradient = forms.gradient.store(device) or Products(self.groups, shape.groups, shape.outputs, device)
+
+    def part(self, first: int, last: int, samples: int, parts: Mapping[int, LayerSums]) -> LayerSums:
+        """Empty sums for samples ``first`` to ``last`` of all; ``parts``: of the layers before, by their id."""
+        other = copy.copy(self)
+        if self.inputs is not None:
+            other.twin = parts[id(self.twin)] if self.twin else None
+            other.inputs = other.twin.inputs if other.twin else self.inputs.part(first, last, samples)
+        other.gradient = self.gradient.part(first, last, samples)
+        return other
+
+    def collect(self, part: LayerSums) -> None:
+        """Take what a part has summed; parts come in order of samples."""
+        self.refused = self.refused or part.refused
+        self.gradient_calls += part.gradient_calls
+        if self.inputs is not None and part.inputs is not None and not self.twin:
+            self.inputs.collect(part.inputs)
+        self.gradient.collect(part.gradient)
 
     def see_input(self, call: Call, group: int, keep: torch.Tensor | None) -> None:
         """Add the rows of one use, those that ``keep`` (bool [rows]) marks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -66,6 +67,21 @@ class Target:
         if not self.why_not:
             self.kept.append(outputs.cpu())
         return held
+
+    def part(self) -> Target:
+        """Another one for other samples of the same probe; before any batch."""
+        other = copy.copy(self)
+        other.kept = []
+        return other
+
+    def collect(self, part: Target) -> None:
+        """Take what a part has seen; parts come in order of samples."""
+        if self.fit is None:
+            self.objective, self.fit = part.objective, part.fit
+        elif part.fit is not None:
+            self.fit.collect(part.fit)
+        self.why_not = part.why_not
+        self.kept += part.kept
 
     def _unkept(self, outputs: torch.Tensor) -> str:
         """Why the outputs are not kept for :meth:`scores`."""

@@ -29,6 +29,12 @@ class Replay:
         self.square[group] += flat.square().sum(2).sum(0, dtype=self.square.dtype)
         self.elements[group] += inputs.numel() / inputs.shape[1]
 
+    def collect(self, part: Replay) -> None:
+        """Take what another one has summed of other samples."""
+        self.first += part.first
+        self.square += part.square
+        self.elements += part.elements
+
     def squares(self) -> torch.Tensor:
         """Mean over channels of the squared shifts, less sampling noise; float64 [1 + G, 2], 0 on average if all fits.
 

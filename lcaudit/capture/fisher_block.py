@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
+from lcaudit.capture import _lanes as lanes
 from lcaudit.capture._batches import edges
 from lcaudit.capture._choose import NOT_ASKED
 from lcaudit.capture._forward import forward
@@ -99,8 +101,7 @@ def chances(sizes: np.ndarray, wanted: int) -> np.ndarray:
 
 
 def sample_grams(
-    module: torch.nn.Module,
-    weights: Weights,
+    modules: Sequence[torch.nn.Module],
     layers: dict[Any, LayerSums],
     samples: int,
     *,
@@ -115,6 +116,7 @@ def sample_grams(
     """The Gram matrix of drawn gradients for every measured layer, or why there is none.
 
     Args:
+        modules: copies of the network, each of which runs some of the gradients.
         layers: after the measuring run, by weight's key. samples: how many the survey looked at.
         logits: [n, C] of the whole probe. inputs: places in the probe → inputs of the network.
         group: int64 [n], of each sample. unrecorded: parts of the network are recomputed when going backward.
@@ -136,24 +138,48 @@ def sample_grams(
         enough = key in wanted and np.count_nonzero(scales[key]) > 1
         found[key] = found[key] or ("" if enough else CERTAIN if key in wanted else TOO_LARGE)
     asked = {key: one for key, one in fitting.items() if not found[key] and not layers[key].refused}
-    run = _Run(module, weights, asked, unrecorded)
-    if run.layers:
-        for start, stop in itertools.pairwise(edges(len(pairs.flat), math.ceil(len(pairs.flat) / batch_size))):
-            batch = torch.cat([inputs(place, place + 1) for place in pairs.sample[start:stop].tolist()])
-            drawn = {key: torch.from_numpy(scales[key][start:stop] > 0) for key in run.layers}
-            run.step(batch, torch.from_numpy(pairs.logits(start, stop)), drawn)
+    failed = _collected(modules, asked, pairs, scales, inputs, batch_size, unrecorded) if asked else {}
     counts = torch.bincount(torch.from_numpy(group))
-    for key, one in run.layers.items():
-        gram = None if key in run.failed else one.gram()
+    grams = lanes.each(lambda key: None if key in failed else asked[key].gram(), list(asked), len(modules))
+    for key, gram in zip(asked, grams, strict=True):
         scale = torch.from_numpy(np.sqrt(scales[key][scales[key] > 0]))
         if gram is None or len(gram) != len(scale):
-            found[key] = run.failed.get(key, NOT_FIRST)
+            found[key] = failed.get(key, NOT_FIRST)
         elif not gram.isfinite().all():
             found[key] = NOT_FINITE
         else:
             rows = torch.from_numpy(pairs.sample[scales[key] > 0])
             found[key] = SampleGram(scale[:, None] * gram * scale, torch.from_numpy(group)[rows], counts)
     return found
+
+
+def _collected(
+    modules: Sequence[torch.nn.Module], asked: dict[Any, Gradients], pairs: Pairs, scales: dict[Any, np.ndarray],
+    inputs: Callable[[int, int], torch.Tensor], batch_size: int, unrecorded: bool,
+) -> dict[Any, str]:  # fmt: skip
+    """Form the gradients and put them into ``asked``; why there are none, by weight's key, where that is so."""
+    size = max(1, batch_size // len(modules))
+    bounds = list(itertools.pairwise(edges(len(pairs.flat), math.ceil(len(pairs.flat) / size))))
+    parts = lanes.split(bounds, len(modules), lambda bound: bound[1] - bound[0])
+    runs = [
+        _Run(module, Weights(module), {key: one.part() for key, one in asked.items()}, unrecorded)
+        for module, _ in zip(modules, parts, strict=False)
+    ]
+
+    def lane(run: _Run, bounds: list[tuple[int, int]], check: Callable[[], None]) -> None:
+        for start, stop in bounds:
+            check()
+            batch = torch.cat([inputs(place, place + 1) for place in pairs.sample[start:stop].tolist()])
+            drawn = {key: torch.from_numpy(scales[key][start:stop] > 0) for key in run.layers}
+            run.step(batch, torch.from_numpy(pairs.logits(start, stop)), drawn)
+
+    lanes.run([partial(lane, run, bounds) for run, bounds in zip(runs, parts, strict=True)])
+    failed: dict[Any, str] = {}
+    for run in runs:
+        failed |= run.failed
+        for key, one in run.layers.items():
+            asked[key].collect(one)
+    return failed
 
 
 def refused(found: Found, samples: int) -> str:

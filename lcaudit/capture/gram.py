@@ -8,6 +8,7 @@ between positions and channels are all in it.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -44,6 +45,17 @@ class Gradients:
             self.kept.append(torch.cat([self._formed(*part).flatten(1) for part in _parts(call, gradient)]))
         else:
             self.calls.append((call, gradient))
+
+    def part(self) -> Gradients:
+        """Another one, for other samples; before any is added."""
+        other = copy.copy(self)
+        other.kept, other.calls = [], []
+        return other
+
+    def collect(self, part: Gradients) -> None:
+        """Take what a part has kept; parts come in order of samples."""
+        self.kept += part.kept
+        self.calls += part.calls
 
     def gram(self) -> torch.Tensor | None:
         """⟨G_i, G_j⟩, float64 [m, m] on the CPU; ``None`` without a sample. What was kept is let go."""

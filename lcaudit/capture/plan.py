@@ -19,12 +19,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lcaudit.capture import fisher_block
 from lcaudit.capture._graph import Graph
+from lcaudit.capture._stream import Run
 from lcaudit.capture._survey import Found
 from lcaudit.capture._target import Target
 from lcaudit.capture._watch import Use
 from lcaudit.capture.budget import Form, Forms
 from lcaudit.capture.gram import Gradients
-from lcaudit.capture.run import _Run, prepared
+from lcaudit.capture.run import prepared
 from lcaudit.capture.stores import TESTS
 from lcaudit.capture.tasks import Fisher
 from lcaudit.core.plan import PlannedLayer, PlannedMoment, Stage
@@ -65,7 +66,7 @@ def plan_run(
         return run.costs()
 
 
-class _Planned(_Run):
+class _Planned(Run):
     """A run that keeps nothing."""
 
     def _sums(self, max_memory: int) -> dict[Any, Any]:

@@ -7,44 +7,31 @@ not kept. Products are in the network's precision, sums in float64.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numpy as np
 import torch
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from lcaudit.capture import _lanes as lanes
 from lcaudit.capture._as_found import as_found
 from lcaudit.capture._back_off import backing_off, outputs_of
-from lcaudit.capture._batches import batches, edges
-from lcaudit.capture._choose import choose
-from lcaudit.capture._forward import forward
-from lcaudit.capture._graph import Graph
+from lcaudit.capture._batches import batches
 from lcaudit.capture._huang2020 import batch_statistics, channels_only
-from lcaudit.capture._layer import LayerSums, layer_sums
-from lcaudit.capture._rows import kept
-from lcaudit.capture._survey import survey
-from lcaudit.capture._target import Held, Target
-from lcaudit.capture._watch import Use, Watch
-from lcaudit.capture._weights import Block, Weights
-from lcaudit.capture.batch_norm import Replay
-from lcaudit.capture.budget import Forms, plan_forms
-from lcaudit.capture.coverage import not_audited
-from lcaudit.capture.fisher_block import sample_grams
-from lcaudit.capture.handlers._base import Call, Handler
-from lcaudit.capture.tasks import AUTO, CLOSED_FORM, Fisher
-from lcaudit.core.errors import UnknownArchitecture
+from lcaudit.capture._stream import Run
+from lcaudit.capture._target import Target
+from lcaudit.capture.tasks import AUTO, Fisher
 from lcaudit.core.memory import UNKNOWN
-from lcaudit.core.types import LayerMoments, Moments, Network, Probe, SampleGram
+from lcaudit.core.types import Moments, Network, Probe
 
 #: Groups of samples kept apart for intervals; ten is where the grouped jackknife's coverage settles.
 GROUPS = 10
 #: The default: one draw per sample from the network's own predictive distribution.
 EXPECTED = Fisher()
 
-R = TypeVar("R", bound="_Run")
+R = TypeVar("R", bound="Run")
 
 
 def measure(
@@ -100,15 +87,28 @@ def _measure(
     network: Network, probe: Probe, target: Target, device: torch.device, dtype: torch.dtype, batch_size: int,
     seed: int, convention: str, layers: Sequence[str], max_memory: int, progress: Callable[[int, int], None],
 ) -> Moments:  # fmt: skip
-    with prepared(_Run, network, probe, target, device, dtype, batch_size, convention, layers, max_memory) as run:
-        with run.hooks():
-            for group, start, stop in run.batches:
-                mask = None if probe.mask is None else probe.mask(start, stop)
-                run.padded = mask is not None and not bool(mask.all())  # asked once, before it is on the device
-                run.mask = None if mask is None else mask.to(device)
-                run.step(start, stop, group)
-                progress(stop, len(probe.keys))
-        return run.finish(run.sample_grams(batch_size, seed))
+    with prepared(Run, network, probe, target, device, dtype, batch_size, convention, layers, max_memory) as run:
+        wanted = lanes.number(device, batch_size, run.groups) if convention == "kfac" and run.divisible() else 1
+        modules = lanes.copies(run.module, wanted)
+        tell = _Told(progress, len(probe.keys))
+        if len(modules) == 1:
+            run.over(run.batches, tell)
+        else:
+            run.divide(modules, plan(probe, batch_size // len(modules)), tell)
+        return run.finish(run.sample_grams(modules, batch_size, seed))
+
+
+class _Told:
+    """Counts samples of all lanes."""
+
+    def __init__(self, progress: Callable[[int, int], None], samples: int) -> None:
+        self.progress, self.samples, self.done = progress, samples, 0
+        self.lock = threading.Lock()
+
+    def __call__(self, more: int) -> None:
+        with self.lock:
+            self.done += more
+            self.progress(self.done, self.samples)
 
 
 @contextmanager
@@ -132,221 +132,3 @@ def plan(probe: Probe, batch_size: int) -> list[tuple[int, int, int]]:
     """(group, start, stop) of every batch."""
     samples = len(probe.keys)
     return batches(samples, min(GROUPS, samples), batch_size, 0 if probe.mask is None else probe.mask(0, 1).shape[1])
-
-
-class _Run:
-    """State of one run: the sums of every layer, and the watch that feeds them."""
-
-    def __init__(
-        self,
-        module: torch.nn.Module,
-        probe: Probe,
-        target: Target,
-        device: torch.device,
-        dtype: torch.dtype,
-        batches: list[tuple[int, int, int]],
-        adapt: Callable[[Handler], Handler],
-        layers: Sequence[str],
-        max_memory: int,
-    ) -> None:
-        self.module, self.probe, self.target, self.device, self.dtype = module, probe, target, device, dtype
-        self.samples = len(probe.keys)
-        self.batches, self.groups = batches, batches[-1][0] + 1
-        # Apple's devices have no float64: the sums live on the CPU there
-        self.sums_on = torch.device("cpu") if device.type == "mps" else device
-        self.weights = Weights(module)
-        self.unrecorded = False
-        # a number of samples that differs from the batches' shows which rows do not grow with the batch
-        few = min(3 if all(stop - start == 2 for _, start, stop in self.batches) else 2, self.samples)
-        self.survey = survey(module, self.weights, self.inputs(0, few), adapt)
-        self.unrecorded = self.survey.unrecorded
-        choose(self.survey.found.values(), layers)
-        self.layers = self._sums(max_memory)
-        self.late: set[int] = set()
-        self.watch = Watch(self.weights, self._see, adapt=adapt)
-        self.replays: dict[str, tuple[int, Replay]] = {}
-        self.group = self.depth = 0
-        self.backward_pass = False
-        self.mask: torch.Tensor | None = None
-        self.padded = False
-        self.graph = Graph(self.unrecorded)
-        self.last: tuple[LayerSums, Call, torch.Tensor] | None = None
-        #: the layer that gives the outputs; the same where its Σ_g is taken in closed form
-        self.head: LayerSums | None = None
-        self.closed: LayerSums | None = None
-
-    def _sums(self, max_memory: int) -> dict[Any, LayerSums]:
-        """What the layers' moments are summed in."""
-        return layer_sums(self.survey, self._forms(max_memory), self.sums_on)
-
-    def _forms(self, max_memory: int) -> dict[Any, Forms]:
-        """How each layer's moments are kept."""
-        fisher = self.target.fisher
-        passes = 1 if fisher.kind == "empirical" else None if fisher.draws == "exact" else int(fisher.draws)
-        return plan_forms(
-            self.survey.found, self.survey.samples, max_memory, samples=self.samples, groups=self.groups,
-            passes=passes, dtype=self.dtype,
-        )  # fmt: skip
-
-    def inputs(self, start: int, stop: int) -> torch.Tensor:
-        """Samples as the network takes them; token indices stay whole numbers."""
-        inputs = self.probe.batch(start, stop).to(self.device)
-        if not inputs.is_floating_point():
-            return inputs
-        # gradients enter a reentrant checkpoint only where its input asks for one
-        return inputs.to(self.dtype).detach().requires_grad_(self.unrecorded)
-
-    @contextmanager
-    def hooks(self) -> Iterator[None]:
-        """Hooks on batch norms, and on modules that change their input or weight, for the time inside."""
-        with ExitStack() as stack:
-            for name, part in self.module.named_modules():
-                if isinstance(part, _BatchNorm) and part.running_mean is not None:
-                    stack.callback(part.register_forward_pre_hook(self._batch_norm_hook(name, part)).remove)
-            stack.enter_context(self.watch.modules(self.module))
-            yield
-
-    def _see(self, use: Use, output: torch.Tensor) -> torch.Tensor:
-        layer = self.layers.get(use.weight.key)
-        if layer is None:
-            self.late.update(block[0] for block in [use.weight.block] if block)
-            return output
-        call, keep = use.call, self._keep(layer, use)
-        shape = replace(call, inputs=torch.empty_like(call.inputs, device="meta"))
-        group = self.group * layer.groups // self.groups
-        if not self.backward_pass:  # there, checkpoints compute what was seen before once more
-            layer.see_input(replace(call, inputs=call.inputs.detach()), group, keep)
-            self.depth += 1
-        if torch.is_grad_enabled():
-            output = self.graph.begin(output)
-            if not layer.refused:
-                output.register_hook(lambda gradient: self._see_gradient(layer, shape, gradient, group, keep))
-        self.last = (layer, shape, output)
-        return output
-
-    def _keep(self, layer: LayerSums, use: Use) -> torch.Tensor | None:
-        """Rows that have a gradient and are no padding; ``None`` for all."""
-        keep = use.handler.kept(use.call)
-        if self.mask is None or not self.padded or layer.refused:
-            return keep
-        if not use.handler.maskable:
-            layer.refused = f"padding cannot be left out of a {layer.found.kind.replace('_', ' ')} layer"
-            return None
-        real = kept(use.handler.rows(use.call), self.mask, use.tokens_first)
-        if isinstance(real, str):
-            layer.refused = real
-            return None
-        return real if keep is None else keep if real is None else keep & real
-
-    def _see_gradient(
-        self, layer: LayerSums, call: Call, gradient: torch.Tensor, group: int, keep: torch.Tensor | None
-    ) -> None:
-        if layer is not self.closed and not layer.refused:
-            layer.see_gradient(call, gradient, group, keep)
-
-    def _batch_norm_hook(self, name: str, part: _BatchNorm) -> Callable[..., None]:
-        def hook(module: torch.nn.Module, args: tuple[Any, ...]) -> None:
-            if self.backward_pass:
-                return
-            if name not in self.replays:
-                self.replays[name] = (self.depth, Replay(part, self.groups, self.sums_on))
-            self.replays[name][1].add(args[0].detach().to(self.sums_on), self.group)
-
-        return hook
-
-    def step(self, start: int, stop: int, group: int) -> None:
-        """One batch, forward and backward."""
-        inputs = self.inputs(start, stop)
-        self.group, self.depth, self.last, self.head, self.closed = group, 0, None, None, None
-        with self.watch:
-            outputs = self.outputs(inputs)
-        for layer in self.layers.values():
-            layer.close_pass(len(inputs))
-        held = self.target.batch(outputs.detach(), start, stop, self.mask)
-        self._see_head(outputs, held)
-        if outputs.requires_grad:
-            self._backward(outputs, held)
-        # hooks hold this run, and it would hold their graph: a cycle that no garbage collector sees
-        self.last, self.graph = None, Graph(self.unrecorded)
-
-    def outputs(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Of the network.
-
-        Raises:
-            UnknownArchitecture: it does not return one tensor, samples first.
-        """
-        outputs = forward(self.module, inputs)
-        if not isinstance(outputs, torch.Tensor) or outputs.shape[:1] != inputs.shape[:1]:
-            seen = (
-                f"a tensor {list(outputs.shape)}"
-                if isinstance(outputs, torch.Tensor)
-                else f"a {type(outputs).__name__}"
-            )
-            raise UnknownArchitecture(
-                f"the network returned {seen}, expected one tensor of outputs, [batch, …]",
-                "wrap the network in the factory of --arch file.py:factory, so that forward returns that tensor alone",
-            )
-        return outputs
-
-    def _see_head(self, outputs: torch.Tensor, held: Held) -> None:
-        """The layer that gives the outputs, and its Σ_g in closed form where its channels are the classes."""
-        if not self.last or self.last[2] is not outputs or self.last[0].refused or self.last[0].found.uses > 1:
-            return
-        self.head, call, _ = self.last
-        if self.target.fisher.kind == "expected" and self.head.gives(call, held.channels()):
-            self.closed = self.head
-            self.head.see_closed_form(held, self.group * self.head.groups // self.groups)
-
-    def _backward(self, outputs: torch.Tensor, held: Held) -> None:
-        """Gradients of every layer's output, once for each pass; parameters are frozen and get none."""
-        self.backward_pass = True
-        passes = held.passes
-        try:
-            for done, gradient in enumerate(held.gradients(), 1):
-                with self.watch:
-                    self.graph.backward(outputs, gradient, retain_graph=done < passes)
-        finally:
-            self.backward_pass = False
-
-    def sample_grams(self, batch_size: int, seed: int) -> dict[Any, SampleGram | str]:
-        """The layers' own Fisher blocks, from gradients of some samples; by weight's key."""
-        scores = self.target.scores()
-        if isinstance(scores, str):
-            return dict.fromkeys(self.layers, scores)
-        sizes = np.diff(edges(self.samples, self.groups))
-        return sample_grams(
-            self.module, self.weights, self.layers, self.survey.samples, logits=scores,
-            inputs=self.inputs, keys=self.probe.keys, group=np.repeat(np.arange(self.groups), sizes),
-            batch_size=batch_size, seed=seed, unrecorded=self.unrecorded,
-        )  # fmt: skip
-
-    def finish(self, blocks: Mapping[Any, SampleGram | str]) -> Moments:
-        """Close the sums. ``blocks``: as :meth:`sample_grams` gives them."""
-        sizes = np.diff(edges(self.samples, self.groups))
-        fit, task = self.target.finish()
-        reasons: dict[int, str] = dict.fromkeys(self.late, "it runs for some samples only")
-        finished: list[LayerMoments] = []
-        audited: set[Block] = set()
-        for layer in sorted(self.layers.values(), key=lambda one: one.found.depth):
-            counts = torch.zeros(layer.groups, dtype=torch.int64)
-            for group, size in enumerate(sizes):
-                counts[group * layer.groups // self.groups] += int(size)
-            own = layer.found.blocks - audited
-            label = CLOSED_FORM if layer is self.closed else self.target.label
-            moments = layer.finish(counts, sum(size for _, _, size in own), layer is self.head, label)
-            if moments:
-                finished.append(replace(moments, block=blocks.get(layer.found.weight.key, "")))
-                audited |= own
-            else:
-                reasons |= dict.fromkeys((block[0] for block in layer.found.blocks), layer.refused)
-        return Moments(
-            layers=tuple(finished),
-            batch_norms=tuple(
-                replay.finish(name, depth, self.samples) for name, (depth, replay) in self.replays.items()
-            )
-            if self.groups > 1
-            else (),
-            fit=fit,
-            task=task,
-            not_audited=not_audited(self.module, reasons, self.survey.aside, audited),
-        )

@@ -9,8 +9,9 @@ Yurtsever, Udell and Cevher 2017).
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -27,6 +28,12 @@ class Store(Protocol):
 
     def add(self, rows: torch.Tensor, group: int) -> None:
         """Add rows of samples in ``group``."""
+
+    def part(self, first: int, last: int, samples: int) -> Any:
+        """An empty one for samples ``first`` to ``last`` of all, whose groups no other part has."""
+
+    def collect(self, part: Any) -> None:
+        """Take what a part has kept; parts come in order."""
 
     def settle(self) -> SecondMoments:
         """What stands for the sums."""
@@ -61,6 +68,22 @@ class RowStore:
         self.rows[:, here] = rows[:, :, :fitting].transpose(1, 2)
         self.group[here] = group
         self.filled += fitting
+
+    def part(self, first: int, last: int, samples: int) -> RowStore:
+        """See :class:`Store`: it has its samples' share of the room."""
+        start, stop = (len(self.group) * one // samples for one in (first, last))
+        other = copy.copy(self)
+        other.rows, other.group, other.filled = self.rows[:, start:stop], self.group[start:stop], 0
+        return other
+
+    def collect(self, part: RowStore) -> None:
+        """See :class:`Store`: rows move up where a part before did not fill its room."""
+        here = slice(self.filled, self.filled + part.filled)
+        if self.rows[:, here].data_ptr() != part.rows.data_ptr():
+            self.rows[:, here] = part.rows[:, : part.filled].clone()
+            self.group[here] = part.group[: part.filled].clone()
+        self.filled += part.filled
+        self.subtracted |= part.subtracted
 
     def settle(self) -> KeptRows:
         """The rows that came."""
@@ -100,6 +123,20 @@ class SketchStore:
         self.above += above
         self.squares[group] += own
         self.bounded = False
+
+    def part(self, first: int, last: int, samples: int) -> SketchStore:
+        """See :class:`Store`."""
+        other = copy.copy(self)
+        other.image, other.squares, other.above = map(torch.zeros_like, (self.image, self.squares, self.above))
+        return other
+
+    def collect(self, part: SketchStore) -> None:
+        """See :class:`Store`."""
+        self.image += part.image
+        self.squares += part.squares
+        self.above += part.above
+        self.rows += part.rows
+        self.bounded &= part.bounded
 
     def settle(self) -> Sketch:
         """The sketch."""

@@ -41,18 +41,19 @@ def COMMAND() -> None:
 
 
 _file = option(
-    "Baseline", "--file", type=click.Path(path_type=Path), default=FILE, show_default=True, metavar="FILE",
+    "Baseline", "--file", "-o", type=click.Path(path_type=Path), default=FILE, show_default=True, metavar="FILE",
     help="The baseline.",
 )  # fmt: skip
+_quiet = option("Baseline", "-q", "--quiet", is_flag=True, setting=False, help="No progress.")
 
 
 def _command(name: str, short_help: str, examples: tuple[str, ...]) -> Callable[[Callable[..., int]], click.Command]:
-    """A subcommand with MODEL, --file and the measuring options."""
+    """A subcommand with MODEL, --file, --quiet and the measuring options."""
 
     def make(function: Callable[..., int]) -> click.Command:
         argument = click.argument("source", metavar="MODEL", type=click.Path(path_type=Path))
         wrapped = click.command(name=name, cls=Command, short_help=short_help, examples=examples)(
-            argument(_file(function))
+            argument(_file(_quiet(function)))
         )
         COMMAND.add_command(measuring(data_required=False)(wrapped))
         return wrapped
@@ -61,7 +62,7 @@ def _command(name: str, short_help: str, examples: tuple[str, ...]) -> Callable[
 
 
 def _measured(source: Path, data: str | None, options: dict[str, Any]) -> Measurements:
-    progress = Progress(quiet=False)
+    progress = Progress(quiet=options.pop("quiet"))
     try:
         return measure(source, data, progress, options).measurements
     finally:

@@ -6,24 +6,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 
+from lcaudit.core.comparison import PARTS
 from lcaudit.core.measurements import Measurements, ProbeRecord
 from lcaudit.core.metrics import ESTIMATOR
 from lcaudit.core.settings import Settings
-
-#: The words that a refusal uses for each part.
-WORDS = {
-    "data": "the data",
-    "normalisation": "the normalisation",
-    "samples": "the number of samples",
-    "dtype": "the precision",
-    "convention": "the convention",
-    "fisher": "the labels of the Fisher",
-    "mc_samples": "the number of label draws",
-    "task": "the task",
-    "ignore_index": "the ignored class index",
-    "batch_size": "the batch size",
-    "estimator": "the version of the estimators",
-}
 
 
 def fingerprint(measured: Measurements) -> dict[str, str]:
@@ -65,7 +51,7 @@ def differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str
     for part in dict.fromkeys([*before, *after]):
         then, now = before.get(part, "not stated"), after.get(part, "not stated")
         if then != now:
-            words = WORDS.get(part, part)
+            words = PARTS.get(part, part)
             long = len(then) + len(now) > 60
             said.append(words if long else f"{words} ({then}, now {now})")
     return said

@@ -14,6 +14,23 @@ from lcaudit.core.quantity import Quantity
 
 Kind = Literal["paired", "baseline"]
 State = Literal["worse", "improved", "unchanged", "undecided", "new", "gone", "larger", "smaller"]
+#: The parts of how something was measured, in words.
+PARTS = {
+    "data": "the data",
+    "normalisation": "the normalisation",
+    "samples": "the number of samples",
+    "indices": "the choice of samples",
+    "dtype": "the precision",
+    "convention": "the convention",
+    "fisher": "the labels of the Fisher",
+    "mc_samples": "the number of label draws",
+    "task": "the task",
+    "ignore_index": "the ignored class index",
+    "batch_size": "the batch size",
+    "seed": "the seed",
+    "layers": "the layers asked for",
+    "estimator": "the version of the estimators",
+}
 STATES: tuple[State, ...] = ("worse", "undecided", "improved", "unchanged", "new", "gone", "larger", "smaller")
 
 

@@ -53,7 +53,7 @@ def view(comparison: Comparison) -> Mapping[str, Any]:
         "headings": HEADINGS,
         "undecided": words.undecided(comparison),
         "method": words.method(comparison),
-        "measurement": tuple(comparison.measurement.items()),
+        "measurement": words.measured(comparison.measurement),
         "sides": ("base", "head") if comparison.kind == "paired" else ("the baseline", "now"),
     }
 

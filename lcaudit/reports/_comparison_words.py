@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lcaudit.core import figures as numbers
-from lcaudit.core.comparison import Change, Comparison, State
+from lcaudit.core import serial
+from lcaudit.core.comparison import PARTS, Change, Comparison, State
+from lcaudit.core.errors import AuditError
 from lcaudit.core.metrics import BY_ID
 from lcaudit.core.quantity import Quantity
 from lcaudit.core.text import count, one_line
@@ -49,6 +51,28 @@ class Row:
     state: State
     word: str
     reason: str
+
+
+def measured(parts: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """How something was measured, part by part; the digests of data and samples stand for what was read."""
+    return tuple(
+        (PARTS.get(part, part).removeprefix("the ").capitalize(), _said(part, value)) for part, value in parts.items()
+    )
+
+
+def _said(part: str, value: str) -> str:
+    if part in ("data", "indices"):
+        return f"SHA-256 {value}"
+    if part == "layers":
+        return value or "all"
+    if part != "normalisation":
+        return value
+    try:
+        shape, mean, std = ([format(float(one), "g") for one in values] for values in serial.parse_json(value))
+    except (AuditError, TypeError, ValueError):
+        return value  # a stranger's file may say anything
+    done = f"mean {', '.join(mean)}, std {', '.join(std)}" if mean else "values as they are"
+    return f"{' × '.join(shape)}, {done}"
 
 
 def row(change: Change, comparison: Comparison) -> Row:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lcaudit.core import figures as numbers
+from lcaudit.core import memory
 from lcaudit.core.hub_address import HubRecord
 from lcaudit.core.measurements import BatchNormReplay
 from lcaudit.core.outcomes import Report
@@ -43,7 +44,7 @@ def method(report: Report) -> Mapping[str, Any]:
             ("Stored as", network.dtype),
         ),
         "readings": (HEADINGS, rows(report)),
-        "evidence": tuple((step.step, step.says) for step in network.evidence),
+        "evidence": tuple((_capital(step.step), step.says) for step in network.evidence),
         "assumptions": network.assumptions,
         "probe": (
             ("Data set", f"{probe.dataset}/{probe.split}, from {probe.source}"),
@@ -77,15 +78,25 @@ def method(report: Report) -> Mapping[str, Any]:
             "not_audited": max(0, len(measured.not_audited) - _MOST),
             "non_finite": max(0, len(measured.non_finite) - _MOST),
         },
-        "seconds": tuple((stage, f"{numbers.number(value)} s") for stage, value in report.run.seconds.items()),
+        "seconds": tuple((_capital(stage), f"{numbers.number(took)} s") for stage, took in report.run.seconds.items()),
         "coverage": f"{numbers.percent(report.gate.coverage)}, at least {numbers.percent(report.gate.min_coverage)}",
     }
 
 
 def _pairs(record: Any) -> tuple[tuple[str, str], ...]:
-    """Fields of a flat record that hold something, in order, as words."""
+    """Fields of a flat record that hold something, in order, as words; an empty one says nothing."""
     fields = ((field, getattr(record, field)) for field in record.__slots__)
-    return tuple((field.replace("_", " "), str(value)) for field, value in fields if value is not None)
+    return tuple((_capital(field), _words(field, value)) for field, value in fields if value not in (None, "", ()))
+
+
+def _capital(field: str) -> str:
+    return field[:1].upper() + field[1:].replace("_", " ")
+
+
+def _words(field: str, value: Any) -> str:
+    if field == "max_memory":
+        return memory.words(value) if value else "not known"
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _repository(hub: HubRecord | None) -> tuple[tuple[str, str], ...]:

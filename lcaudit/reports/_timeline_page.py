@@ -11,7 +11,7 @@ from markupsafe import Markup
 from lcaudit.core.comparison import Point
 from lcaudit.core.text import count
 from lcaudit.reports import _timeline_words as words
-from lcaudit.reports._comparison_words import KAPPA
+from lcaudit.reports._comparison_words import KAPPA, measured
 from lcaudit.reports._lines import STYLES, Line, lines
 
 #: Columns of a table; of more checkpoints evenly spread ones are shown, the JSON has all.
@@ -59,7 +59,7 @@ def view(points: Sequence[Point], others: int) -> Mapping[str, Any]:
         "left_out": len(points) - len(picked),
         "panels": tuple(_panel(course, points, picked) for course in found),
         "files": tuple((one.name, words.label(one), one.sha256) for one in points),
-        "measurement": tuple(last.settings.items()),
+        "measurement": measured(last.settings),
         "axis": _axis(points),
     }
 

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from lcaudit.capture import fisher_block, measure, run
+from lcaudit.capture import _stream, fisher_block, measure
 from lcaudit.capture.handlers import _convolution
 from lcaudit.capture.handlers._base import add_product
 from lcaudit.spectra import analyse
@@ -99,7 +99,7 @@ def audit(model, inputs):
 @pytest.fixture
 def moments_only(monkeypatch):
     """Leaves out the small run that forms single samples' gradients: its size does not depend on the probe's."""
-    monkeypatch.setattr(run._Run, "sample_grams", lambda *arguments: {})
+    monkeypatch.setattr(_stream.Run, "sample_grams", lambda *arguments: {})
 
 
 def both(model, *shape):
@@ -154,7 +154,7 @@ def test_single_samples_gradients_cost_what_so_many_samples_do(monkeypatch):
     model, inputs = residual(), torch.randn(SAMPLES, 3, 16, 16)
     model(inputs[:1])
     usual, with_them = plain(model, inputs), audit(model, inputs)[0]
-    monkeypatch.setattr(run._Run, "sample_grams", lambda *arguments: {})
+    monkeypatch.setattr(_stream.Run, "sample_grams", lambda *arguments: {})
     added = with_them.operations - audit(model, inputs)[0].operations
     assert 0 < added < 1.5 * fisher_block.WANTED / SAMPLES * usual.operations
 

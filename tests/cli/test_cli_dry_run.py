@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from lcaudit.capture import budget, fisher_of, measure, plan_run, run
+from lcaudit.capture import _stream, budget, fisher_of, measure, plan_run
 from lcaudit.core import memory
 from lcaudit.core.errors import UsageError
 from tests.capture.test_work import Work, residual
@@ -67,7 +67,7 @@ def test_memory_of_the_moments_is_predicted_to_the_byte(name, most):
 
 
 def counted(model, inputs, monkeypatch):
-    monkeypatch.setattr(run._Run, "sample_grams", lambda *arguments: {})
+    monkeypatch.setattr(_stream.Run, "sample_grams", lambda *arguments: {})
     with Work() as work:
         measure(network(model), probe(inputs), device=CPU, dtype=torch.float32, batch_size=20, seed=0)
     return work.operations
@@ -88,9 +88,9 @@ def test_operations_of_convolutions_are_predicted_nearly(monkeypatch):
     model(inputs[:2])
     _, stages = planned(model, inputs)
     passes, moments = (next(stage for stage in stages if stage.name == name) for name in ("passes", "moments"))
-    monkeypatch.setattr(run._Run, "_sums", lambda self, most: {})
+    monkeypatch.setattr(_stream.Run, "_sums", lambda self, most: {})
     monkeypatch.setattr(
-        run._Run, "_see", lambda self, use, output: self.graph.begin(output) if torch.is_grad_enabled() else output
+        _stream.Run, "_see", lambda self, use, output: self.graph.begin(output) if torch.is_grad_enabled() else output
     )
     only_passes = counted(model, inputs, monkeypatch)
     assert passes.operations == only_passes

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lcaudit import comparisons
-from lcaudit.comparisons.fingerprint import WORDS, fingerprint
+from lcaudit.comparisons.fingerprint import fingerprint
 from lcaudit.core import specimen
+from lcaudit.core.comparison import PARTS
 from lcaudit.core.errors import MalformedInput, UsageError
 from lcaudit.core.gate import gate, with_baseline
 from lcaudit.core.settings import Settings
@@ -61,7 +62,7 @@ def test_anchors_point_at_the_first_line_of_each_layer():
     assert comparisons.anchors("no JSON at all") == {}
 
 
-@pytest.mark.parametrize("part", sorted(set(WORDS) - {"batch_size"}))
+@pytest.mark.parametrize("part", sorted(PARTS.keys() - {"batch_size", "seed", "indices", "layers"}))
 def test_another_measurement_is_refused_with_its_reason(part):
     measured = network([quantity(100.0)])
     made = comparisons.create(measured)
@@ -69,7 +70,7 @@ def test_another_measurement_is_refused_with_its_reason(part):
     changed = replace(made, measurement={**made.measurement, part: "something else"})
     with pytest.raises(comparisons.NotComparable) as refused:
         comparisons.against(measured, changed)
-    assert WORDS[part] in refused.value.message and "baseline create" in refused.value.hint
+    assert PARTS[part] in refused.value.message and "baseline create" in refused.value.hint
 
 
 def test_what_changes_figures_by_rounding_only_is_no_part_of_it():

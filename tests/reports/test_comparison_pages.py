@@ -18,6 +18,7 @@ from lcaudit.core.comparison import Change, Comparison, Entry, Point, Subject
 from lcaudit.core.metrics import COMPARED, METRICS
 from lcaudit.core.quantity import Quantity
 from lcaudit.reports import COMPARISON_FORMATS, TIMELINE_FORMATS, render, render_comparison, render_timeline
+from lcaudit.reports._comparison_words import measured
 
 STATES = ("worse", "unchanged", "improved", "undecided")
 
@@ -166,6 +167,22 @@ def test_a_report_tells_of_its_baseline():
     assert "baseline  stage" in text and "8 worse, 4 improved, 8 unchanged" in text
     assert "baseline  " not in render(specimens.report(), "text")
     assert render(report, "text", verbosity=-1).count("worse") >= 8, "also where only findings are asked for"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("[[3, 32, 32], [0.485, 0.456], [0.229, 1.0]]", "3 × 32 × 32, mean 0.485, 0.456, std 0.229, 1"),
+        ("[[64], [], []]", "64, values as they are"),
+        ('[[1], ["a"], [2]]', '[[1], ["a"], [2]]'),
+        ("[[1], [2]]", "[[1], [2]]"),
+        ("[" * 5000, "[" * 5000),
+        ("layer", "layer"),
+    ],
+)
+def test_how_it_was_measured_is_told_in_words(value, shown):
+    told = dict(measured({"normalisation": value, "layers": "", "data": "ab", "other": "1"}))
+    assert told == {"Normalisation": shown, "Layers asked for": "all", "Data": "SHA-256 ab", "Other": "1"}
 
 
 def test_a_timeline_says_what_is_missing():

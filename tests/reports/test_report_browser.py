@@ -1,4 +1,4 @@
-"""The page in a real browser: silent, sealed, and usable by keyboard and assistive technology.
+"""Every kind of page in a real browser: silent, sealed, and usable by keyboard and assistive technology.
 
 Needs the extra ``browser`` and a Chromium of the system (``apt-get install chromium``).
 """
@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 import report_specimens as specimens
+from test_comparison_pages import comparison, points
 from test_report_hostile_text import _poisoned
 
 from lcaudit.core.outcomes import Report, Suppression
-from lcaudit.reports import render
+from lcaudit.reports import render, render_comparison, render_timeline
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the extra `browser` is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="the extra `browser` is not installed")
@@ -44,12 +45,24 @@ def suppressed() -> Report:
     return replace(report, findings=tuple(kept), suppressed=hidden, notices=("settings from lcaudit.toml",))
 
 
-PAGES = {
+REPORTS = {
     "main": small,
     "suppressed": suppressed,
+    "held against a baseline": lambda: replace(small(), baseline=comparison("layer", "baseline")),
     "hostile": lambda: _poisoned(HOSTILE),
     **{name: (lambda report=report: report) for name, report in specimens.odd_ones().items() if name != "150 layers"},
 }
+PAGES = {
+    **{name: (lambda make=make: render(make(), "html")) for name, make in REPORTS.items()},
+    "comparison": lambda: render_comparison(comparison(), "html"),
+    "comparison, nothing changed": lambda: render_comparison(replace(comparison(), changes=()), "html"),
+    "comparison, hostile": lambda: render_comparison(comparison(HOSTILE), "html"),
+    "timeline": lambda: render_timeline(points(), 2, "html"),
+    "timeline, one checkpoint": lambda: render_timeline(points(steps=1), 0, "html"),
+    "timeline, hostile": lambda: render_timeline(points(HOSTILE), 0, "html"),
+}
+#: One of each kind, in which everything that it can show is shown.
+KINDS = ("main", "comparison", "timeline")
 
 
 @dataclass
@@ -80,7 +93,7 @@ def visit(browser: Any, tmp_path: Path) -> Iterator[Any]:
         context.set_default_timeout(120_000)  # a busy machine is slow, not wrong
         contexts.append(context)
         place = tmp_path / "report.html"
-        place.write_text(render(PAGES[name](), "html"), encoding="utf-8")
+        place.write_text(PAGES[name](), encoding="utf-8")
         opened = Opened(context.new_page(), place.as_uri())
         opened.page.on("request", lambda request: opened.requests.append(request.url))
         opened.page.on("console", lambda message: opened.said.append(message.text))
@@ -117,11 +130,12 @@ ATTACK = """async port => {
 }"""
 
 
-def test_the_policy_stops_scripts_styles_and_requests(visit: Any, browser: Any) -> None:
+@pytest.mark.parametrize("name", KINDS)
+def test_the_policy_stops_scripts_styles_and_requests(visit: Any, browser: Any, name: str) -> None:
     """What a name from a file would do if it ever became markup; without the policy it does."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        stopped = visit("main").page.evaluate(ATTACK, port)
+        stopped = visit(name).page.evaluate(ATTACK, port)
         assert not stopped["owned"] and stopped["shown"] != "none"
         assert {"script-src-elem", "style-src-elem", "img-src", "connect-src"} <= set(stopped["seen"])
         server.setblocking(False)
@@ -136,14 +150,16 @@ def test_the_policy_stops_scripts_styles_and_requests(visit: Any, browser: Any) 
         bare.close()
 
 
-def test_its_own_style_sheet_is_let_through(visit: Any) -> None:
-    opened = visit("main")
+@pytest.mark.parametrize("name", KINDS)
+def test_its_own_style_sheet_is_let_through(visit: Any, name: str) -> None:
+    opened = visit(name)
     assert opened.page.evaluate("document.styleSheets.length") == 1
     assert opened.page.evaluate("document.styleSheets[0].cssRules.length") > 20
 
 
-def test_every_plot_has_a_name_and_its_figures_in_words_or_a_table(visit: Any) -> None:
-    plots = visit("main").page.evaluate(
+@pytest.mark.parametrize(("name", "least"), [("main", 6), ("comparison", 1), ("timeline", 3)])
+def test_every_plot_has_a_name_and_its_figures_in_words_or_a_table(visit: Any, name: str, least: int) -> None:
+    plots = visit(name).page.evaluate(
         """() => [...document.querySelectorAll('svg[role=img]')].map(svg => {
             const title = svg.querySelector('title'), desc = svg.querySelector('desc');
             const home = svg.closest('article, details, section');
@@ -154,14 +170,15 @@ def test_every_plot_has_a_name_and_its_figures_in_words_or_a_table(visit: Any) -
             };
         })"""
     )
-    assert len(plots) > 5
+    assert len(plots) >= least
     assert all(plot["named"] and (plot["table"] or plot["words"]) for plot in plots)
 
 
 @pytest.mark.parametrize(
     ("name", "screen", "scheme"),
     [
-        *(("main", screen, scheme) for screen in SCREENS for scheme in ("light", "dark")),
+        *((name, screen, scheme) for name in KINDS for screen in SCREENS for scheme in ("light", "dark")),
+        ("held against a baseline", "phone", "light"),
         ("suppressed", "desktop", "light"),
         ("weights not finite", "phone", "dark"),
     ],
@@ -187,8 +204,9 @@ def test_the_accessibility_checker_sees_what_is_wrong(visit: Any) -> None:
 
 
 @pytest.mark.parametrize("screen", SCREENS)
-def test_the_keyboard_reaches_everything_in_reading_order(visit: Any, screen: str) -> None:
-    opened = visit("main", screen)
+@pytest.mark.parametrize("name", KINDS)
+def test_the_keyboard_reaches_everything_in_reading_order(visit: Any, name: str, screen: str) -> None:
+    opened = visit(name, screen)
     wanted = opened.page.evaluate(
         """() => [...document.querySelectorAll('a[href], summary, [tabindex="0"]')]
             .filter(one => one.checkVisibility()).map((one, place) => (one.dataset.place = place, place))"""
@@ -222,12 +240,13 @@ def test_the_skip_link_leads_to_the_findings_and_enter_opens_details(visit: Any)
     assert summary.evaluate("one => one.parentElement.open")
 
 
-@pytest.mark.parametrize("name", ["main", "hostile"])
+@pytest.mark.parametrize("name", [name for name in PAGES if name in KINDS or "hostile" in name])
 def test_a_phone_scrolls_in_one_direction_only(visit: Any, name: str) -> None:
     opened = visit(name, "phone")
     assert opened.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_it_prints(visit: Any) -> None:
-    opened = visit("main")
+@pytest.mark.parametrize("name", KINDS)
+def test_it_prints(visit: Any, name: str) -> None:
+    opened = visit(name)
     assert opened.page.pdf(format="A4").startswith(b"%PDF")

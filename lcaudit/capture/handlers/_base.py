@@ -8,6 +8,7 @@ every kind.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -44,6 +45,12 @@ class Accumulator(Protocol):
 
     def add(self, call: Call, group: int, keep: torch.Tensor | None) -> None:
         """Add the rows of a batch whose samples all belong to ``group``; ``keep``: bool, which of them."""
+
+    def part(self, first: int, last: int, samples: int) -> Accumulator:
+        """An empty one for samples ``first`` to ``last`` of all, whose groups no other part has."""
+
+    def collect(self, part: Any) -> None:
+        """Take what a part has summed; parts come in order."""
 
     def finish(self) -> InputMoments:
         """The sums, on the CPU."""
@@ -152,6 +159,16 @@ class Products:
             add_product(self.total[group], rows)
         if self.gathered >= _GATHERED:
             self.settle()
+
+    def part(self, first: int, last: int, samples: int) -> Products:
+        """See :class:`lcaudit.capture.stores.Store`: it adds into the same ``total``."""
+        other = copy.copy(self)
+        other.group, other.gathered, other.waiting = 0, 0, []
+        return other
+
+    def collect(self, part: Products) -> None:
+        """Take what a part has summed: it is in ``total`` already, but for what waits."""
+        part.settle()
 
     def settle(self) -> torch.Tensor:
         """Multiply what waits; returns ``total``."""

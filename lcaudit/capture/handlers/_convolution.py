@@ -6,6 +6,7 @@ for a few samples at a time, so memory does not grow with the batch.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -176,6 +177,24 @@ class _Sums:
         for correlation in self.correlated.values():
             if correlation and correlation.added:
                 self.square[self.group] += correlation.take(into)
+
+    def part(self, first: int, last: int, samples: int) -> _Sums:
+        other = copy.copy(self)
+        other.products = self.products.part(first, last, samples)
+        other.store = self.store and self.store.part(first, last, samples)
+        other.unfolded, other.group = None, 0
+        other.square = torch.zeros_like(self.square)
+        other.images, other.samples, other.correlated = {}, {}, {}
+        return other
+
+    def collect(self, part: _Sums) -> None:
+        part._take()
+        if self.store:
+            self.store.collect(part.store)
+        self.square += part.square
+        for kind, image in part.images.items():
+            self.images[kind] = self.images[kind] + image if kind in self.images else image
+            self.samples[kind] = self.samples[kind] + part.samples[kind] if kind in self.samples else part.samples[kind]
 
     def finish(self) -> InputMoments:
         self._take()

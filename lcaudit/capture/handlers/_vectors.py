@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Self
+
 import torch
 
 from lcaudit.capture.handlers._base import Products
@@ -24,6 +27,19 @@ class VectorSums:
         self.second.add(rows, group)
         self.first[group] += rows.sum(-1, dtype=self.first.dtype)
         self.rows[group] += rows.shape[-1]
+
+    def part(self, first: int, last: int, samples: int) -> Self:
+        """See :class:`lcaudit.capture.handlers._base.Accumulator`."""
+        other = copy.copy(self)
+        other.second = self.second.part(first, last, samples)
+        other.first, other.rows = torch.zeros_like(self.first), torch.zeros_like(self.rows)
+        return other
+
+    def collect(self, part: VectorSums) -> None:
+        """See :class:`lcaudit.capture.handlers._base.Accumulator`."""
+        self.second.collect(part.second)
+        self.first += part.first
+        self.rows += part.rows
 
     def finish(self) -> InputMoments:
         """The sums, on the CPU: one tap, which always lies inside the input."""

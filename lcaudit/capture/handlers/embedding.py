@@ -7,6 +7,7 @@ are left out of both factors.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,6 +61,14 @@ class _Sums:
         tokens = call.inputs.reshape(-1)
         tokens = (tokens if keep is None else tokens[keep]).to(self.counts.device)
         self.counts[group] += torch.bincount(tokens, minlength=self.counts.shape[1])
+
+    def part(self, first: int, last: int, samples: int) -> _Sums:
+        other = copy.copy(self)
+        other.counts = torch.zeros_like(self.counts)
+        return other
+
+    def collect(self, part: _Sums) -> None:
+        self.counts += part.counts
 
     def finish(self) -> InputMoments:
         counts = self.counts.cpu().double().unsqueeze(1)

@@ -26,6 +26,10 @@ class _Ratio:
         self.samples += int((n > 0).sum())
         self.sums += torch.stack([v.sum(), n.sum(), (v * v).sum(), (v * n).sum(), (n * n).sum()])
 
+    def collect(self, part: _Ratio) -> None:
+        self.samples += part.samples
+        self.sums += part.sums
+
     def ratio(self) -> float:
         return float(self.sums[0] / self.sums[1])
 
@@ -91,6 +95,14 @@ class FitSums:
         for name, parts in columns.items():
             if parts:
                 getattr(self, name).add(batch.per_sample(torch.cat(parts)), predictions)
+
+    def collect(self, part: FitSums) -> None:
+        """Take what another one has summed of other samples."""
+        self.loss.collect(part.loss)
+        self.entropy.collect(part.entropy)
+        self.wrong.collect(part.wrong)
+        if part.tally is not None:
+            self.tally = part.tally if self.tally is None else self.tally + part.tally
 
     def finish(self) -> ProbeFit:
         """Means with their intervals; ``None`` for what has no labels or, in regression, no meaning."""

@@ -141,7 +141,7 @@ def test_hidden_tokens_are_real_ones_and_the_only_ones_that_count(tmp_path: Path
     assert not np.array_equal(again.labels[np.argsort(again.keys)], probe.labels[np.argsort(probe.keys)])
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.sampled_from(OBJECTIVES), st.integers(0, 6), st.integers(0, 100), st.booleans())
 def test_more_padding_changes_no_figure(tmp_path_factory, objective: str, more: int, seed: int, drawn: bool) -> None:
     network, rows = reader(objective), some_rows(11, seed)

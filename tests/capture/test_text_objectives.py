@@ -32,9 +32,9 @@ def saved(path: Path, rows: list[list[int]], width: int, **more: np.ndarray) -> 
     return path
 
 
-def some_rows(count: int = 13, seed: int = 0, least: int = 2) -> list[list[int]]:
+def some_rows(count: int = 11, seed: int = 0, least: int = 2) -> list[list[int]]:
     rng = np.random.default_rng(seed)
-    return [rng.integers(4, len(WORDS), size).tolist() for size in rng.integers(least, 8, count)]
+    return [rng.integers(4, len(WORDS), size).tolist() for size in rng.integers(least, 7, count)]
 
 
 def opened(path: Path, network: Network, **options) -> Probe:
@@ -70,7 +70,7 @@ def agree(moments: Moments, want: dict[str, dict], layers: int = 2) -> None:
     assert len(found) == layers
     for name, one in found.items():
         inputs, gradients = factors(one)
-        np.testing.assert_allclose(inputs[0], want[name]["x"], rtol=1e-10, atol=1e-13, err_msg=name)
+        np.testing.assert_allclose(inputs[0], want[name]["x"], rtol=1e-10, atol=1e-11, err_msg=name)
         np.testing.assert_allclose(gradients[0], want[name]["g"], rtol=1e-9, atol=1e-14, err_msg=name)
 
 
@@ -121,7 +121,7 @@ def test_targets_of_a_causal_network_are_the_next_tokens(tmp_path: Path) -> None
 
 
 def test_hidden_tokens_are_real_ones_and_the_only_ones_that_count(tmp_path: Path) -> None:
-    network, rows = reader("masked"), some_rows(300, least=6)
+    network, rows = reader("masked"), some_rows(300, least=5)
     probe = opened(saved(tmp_path / "a.npz", rows, 9), network)
     shown = probe.batch(0, 300).numpy()
     hidden, total = 0, 0
@@ -133,7 +133,7 @@ def test_hidden_tokens_are_real_ones_and_the_only_ones_that_count(tmp_path: Path
         assert (shown[number][places] == HIDDEN).all()
         assert (shown[number][: len(row)][~places[: len(row)]] == np.array(row)[~places[: len(row)]]).all()
         hidden, total = hidden + int(places.sum()), total + len(row)
-    # each of 5 to 7 tokens with probability 0.15, and one where that hides none
+    # each of 5 or 6 tokens with probability 0.15, and one where that hides none
     expected = sum(0.15 * len(row) + 0.85 ** len(row) for row in rows) / total
     assert hidden / total == pytest.approx(expected, abs=0.02)
     assert any("hidden by token 3" in word for word in probe.record.preprocessing)
@@ -141,12 +141,12 @@ def test_hidden_tokens_are_real_ones_and_the_only_ones_that_count(tmp_path: Path
     assert not np.array_equal(again.labels[np.argsort(again.keys)], probe.labels[np.argsort(probe.keys)])
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=16, deadline=None)
 @given(st.sampled_from(OBJECTIVES), st.integers(0, 6), st.integers(0, 100), st.booleans())
 def test_more_padding_changes_no_figure(tmp_path_factory, objective: str, more: int, seed: int, drawn: bool) -> None:
     network, rows = reader(objective), some_rows(11, seed)
     folder = tmp_path_factory.mktemp("padded")
-    fisher = Fisher() if drawn else EXACT
+    fisher = Fisher() if drawn else EXACT if objective in ("sequence", "embedding") else Fisher("expected", 3)
     found = []
     for width in (max(map(len, rows)), max(map(len, rows)) + more):
         probe = opened(saved(folder / "a.npz", rows, width), network)
@@ -157,7 +157,7 @@ def test_more_padding_changes_no_figure(tmp_path_factory, objective: str, more: 
         assert found[0].fit.error == found[1].fit.error
     for one, other in zip(found[0].layers, found[1].layers, strict=True):
         for left, right in zip(factors(one), factors(other), strict=True):
-            np.testing.assert_allclose(left, right, rtol=1e-9, atol=1e-13)
+            np.testing.assert_allclose(left, right, rtol=1e-9, atol=1e-11)
         assert torch.equal(one.inputs.rows, other.inputs.rows)
 
 
@@ -168,7 +168,7 @@ def test_drawn_labels_fall_only_where_targets_are(tmp_path: Path) -> None:
     network.module.head.bias.data.zero_()
     rows = some_rows()
     probe = opened(saved(tmp_path / "a.npz", rows, 9), network)
-    head = next(one for one in measured(network, probe).layers if one.layer.is_head)
+    head = next(one for one in measured(network, probe, Fisher()).layers if one.layer.is_head)
     counted, classes = sum(len(row) - 1 for row in rows), len(WORDS)
     trace = float(head.gradient.sum(0)[0].trace())
     assert trace == pytest.approx(counted * (1 - 1 / classes), rel=1e-12)  # uniform predictions: Σ p (1 − p)
@@ -177,12 +177,12 @@ def test_drawn_labels_fall_only_where_targets_are(tmp_path: Path) -> None:
 
 def test_the_padding_token_is_padding_where_no_mask_says_so(tmp_path: Path) -> None:
     network, rows = reader("causal"), some_rows()
-    masked = measured(network, opened(saved(tmp_path / "a.npz", rows, 9), network))
+    masked = measured(network, opened(saved(tmp_path / "a.npz", rows, 9), network), Fisher())
     with np.load(tmp_path / "a.npz") as file:
         np.savez(tmp_path / "b.npz", input_ids=file["input_ids"])
     bare = opened(tmp_path / "b.npz", network)
     assert any("hold token 0 are padding" in word for word in bare.record.preprocessing)
-    assert measured(network, bare).fit == masked.fit
+    assert measured(network, bare, Fisher()).fit == masked.fit
 
 
 def test_masked_positions_hold_the_padding_token_whatever_the_file_has_there(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_masked_positions_hold_the_padding_token_whatever_the_file_has_there(tmp
         ids, mask = file["input_ids"], file["attention_mask"]
     np.savez(tmp_path / "b.npz", input_ids=np.where(mask == 1, ids, 9), attention_mask=mask)
     one, other = (opened(tmp_path / f"{name}.npz", network) for name in "ab")
-    assert torch.equal(one.batch(0, 13), other.batch(0, 13))
+    assert torch.equal(one.batch(0, 11), other.batch(0, 11))
 
 
 def test_a_vocabulary_as_wide_as_the_text_is_long_does_not_confuse_the_axes(tmp_path: Path) -> None:
@@ -201,4 +201,4 @@ def test_a_vocabulary_as_wide_as_the_text_is_long_does_not_confuse_the_axes(tmp_
     network = replace(network, text=replace(network.text, longest=64))
     rows = [[5] * len(WORDS), [6] * len(WORDS), [7] * len(WORDS)]
     probe = opened(saved(tmp_path / "a.npz", rows, len(WORDS)), network)
-    assert measured(network, probe).fit.error is not None
+    assert measured(network, probe, Fisher()).fit.error is not None

@@ -77,4 +77,4 @@ class Lines:
     def empty(self) -> tuple[str, ...]:
         """Words about lines that hold nothing."""
         number = self.all - len(self)
-        return (f"{count(number, 'empty line')} left out",) if number else ()
+        return (f"{count(number, 'empty line')}, no samples",) if number else ()

@@ -62,7 +62,7 @@ def test_lines_of_a_text_file(tmp_path: Path, tokenizer: Path, end: str, objecti
     words = "; ".join(probe.record.preprocessing)
     long = sum(len(line.split()) > LONGEST - 2 for line in lines)
     assert f"{long} of 20 texts cut to the first {LONGEST} tokens (the longest that the network reads)" in words
-    assert "2 empty lines left out" in words and "% of the positions are padding" in words and "SHA-256" in words
+    assert "2 empty lines, no samples" in words and "% of the positions are padding" in words and "SHA-256" in words
     assert "takes no notice" in words and probe.record.split == "test" and probe.labels is None
     short = opened(path, reader(objective, tokenizer), max_tokens=5)
     assert short.batch(0, 20).shape[1] == 5 and "(--max-tokens)" in "; ".join(short.record.preprocessing)

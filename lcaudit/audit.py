@@ -21,7 +21,7 @@ from lcaudit.core.errors import UsageError
 from lcaudit.core.gate import FailOn, gate
 from lcaudit.core.links import Link
 from lcaudit.core.looks import until_decided
-from lcaudit.core.machine import DTYPES, choose_device, environment, memory_allowance
+from lcaudit.core.machine import DTYPES, choose_device, environment, memory_allowance, single_products
 from lcaudit.core.measurements import ExactCurvature, LayerSpectra, Measurements
 from lcaudit.core.outcomes import Report, Rule, Run, Suppression
 from lcaudit.core.settings import Settings
@@ -234,7 +234,7 @@ def _head(moments: Moments) -> tuple[str, ...]:
 
 def _analyse(moments: Moments, float32: bool, progress: Callable[[str, int, int], None]) -> tuple[LayerSpectra, ...]:
     """Spectra of every layer, several at a time: eigenvalue routines release the interpreter's lock."""
-    with ThreadPoolExecutor(max_workers=2) as pool:
+    with single_products(), ThreadPoolExecutor(max_workers=2) as pool:
         alike = spectra.by_input(moments.layers)
         waiting = [pool.submit(spectra.analyse_together, layers, float32=float32) for layers in alike]
         done: dict[int, LayerSpectra] = {}

@@ -23,6 +23,7 @@ from lcaudit.capture._huang2020 import batch_statistics, channels_only
 from lcaudit.capture._stream import Run
 from lcaudit.capture._target import Target
 from lcaudit.capture.tasks import AUTO, Fisher
+from lcaudit.core.machine import single_products
 from lcaudit.core.memory import UNKNOWN
 from lcaudit.core.types import Moments, Network, Probe
 
@@ -87,7 +88,10 @@ def _measure(
     network: Network, probe: Probe, target: Target, device: torch.device, dtype: torch.dtype, batch_size: int,
     seed: int, convention: str, layers: Sequence[str], max_memory: int, progress: Callable[[int, int], None],
 ) -> Moments:  # fmt: skip
-    with prepared(Run, network, probe, target, device, dtype, batch_size, convention, layers, max_memory) as run:
+    with (
+        single_products(),
+        prepared(Run, network, probe, target, device, dtype, batch_size, convention, layers, max_memory) as run,
+    ):
         wanted = lanes.number(device, batch_size, run.groups) if convention == "kfac" and run.divisible() else 1
         modules = lanes.copies(run.module, wanted)
         tell = _Told(progress, len(probe.keys))

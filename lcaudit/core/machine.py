@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy
 import torch
+from threadpoolctl import ThreadpoolController
 
 import lcaudit
 from lcaudit.core import memory
@@ -37,6 +40,16 @@ def memory_allowance(asked: int | None, device: torch.device) -> int:
     if asked is not None:
         return asked
     return memory.allowance(torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory.free())
+
+
+@contextmanager
+def single_products() -> Iterator[None]:
+    """NumPy's products and eigenvalue problems on one thread each, for the time inside: several run side by side.
+
+    Threads of theirs that wait for each other on busy cores take many times as long.
+    """
+    with ThreadpoolController().select(internal_api="openblas").limit(limits=1):
+        yield
 
 
 def environment(device: torch.device) -> Environment:

@@ -100,12 +100,7 @@ def check(label: str, target: str, args: tuple[Any, ...], options: Mapping[str, 
     name = name_of(target)
     if not name:
         raise _refused(label, target, "an operator that is not torch's own")
-    if name in (
-        "_native_batch_norm_legit",
-        "_native_batch_norm_legit_functional",
-        "native_batch_norm",
-        "cudnn_batch_norm",
-    ):
+    if name in _TRAINING:
         raise _training(label, "a batch norm")
     if name not in _ATEN and name not in _CHECKS:
         raise _refused(label, target, "an operator that lcaudit does not run")

@@ -14,6 +14,8 @@ from typing import Any
 from lcaudit.architectures import _config, _declared
 from lcaudit.architectures._index.lookup import Candidate, index, look_up
 from lcaudit.architectures._reading import RIVAL, Reader, Shapes, Unlike
+from lcaudit.architectures._transformers import claims
+from lcaudit.architectures._transformers import config as transformers_config
 from lcaudit.core import declared, plugins
 from lcaudit.core.identity import Recognition, Rival
 from lcaudit.core.measurements import Evidence
@@ -21,6 +23,7 @@ from lcaudit.core.text import count, one_line
 from lcaudit.core.types import Family, Match
 
 _PACKAGE = "lcaudit.architectures"
+_ADAPTER = "a LoRA adapter: changes to the weights of another network; pass these to `lcaudit check` with --base"
 NOTHING: Mapping[str, str] = MappingProxyType({})
 _FACTORY = "pass --arch file.py:factory to `lcaudit check`, a function that returns the network"
 
@@ -40,6 +43,9 @@ def recognise(shapes: Shapes, config: Mapping[str, Any], texts: Mapping[str, str
     if claimed:
         return claimed
     claimed, more = _claim(config, found)
+    hint = ""
+    if not claimed and not more:
+        claimed, more, hint = _transformers_claim(config, shapes)
     if claimed:
         return replace(claimed, evidence=(*doubts, *claimed.evidence))
     doubts += more
@@ -57,7 +63,7 @@ def recognise(shapes: Shapes, config: Mapping[str, Any], texts: Mapping[str, str
             "assumed" if assumed else "identified", match.title, name, match.classes, match.input_shape, evidence
         )
     fits = [one for one in found if one.agree != "names"]
-    return _from_index(fits, doubts) if fits else _unknown(shapes, reasons, doubts, found)
+    return _from_index(fits, doubts) if fits else _unknown(shapes, reasons, doubts, found, hint)
 
 
 def _own_claim(
@@ -107,6 +113,25 @@ def _claim(config: Mapping[str, Any], found: Sequence[Candidate]) -> tuple[Recog
     evidence += [Evidence("contradicted", f"config.json: {doubt}") for doubt in said.doubts]
     others = [other for other in found if other.exact and other.function != one.function]
     return _recognised("declared", one, evidence, others), evidence
+
+
+def _transformers_claim(config: Mapping[str, Any], shapes: Shapes) -> tuple[Recognition | None, list[Evidence], str]:
+    """(network, what stands in the way, what to do about it)."""
+    if not config or not transformers_config.names_transformers(config):
+        return None, [], ""
+    said = transformers_config.read(config, len(shapes))
+    if isinstance(said, transformers_config.Refusal):
+        return None, [Evidence("contradicted", said.reason)], said.hint
+    unlike = claims.contradiction(said, shapes)
+    if unlike:
+        return None, [Evidence("contradicted", f"config.json says {said.name}, but {unlike}")], ""
+    words = f"config.json says {said.name} (transformers), and sizes are as it says"
+    evidence = [Evidence("declared", f"{words}; `lcaudit check` builds it and compares every name and shape")]
+    if said.unread:
+        names = one_line(sorted(said.unread))
+        evidence.append(Evidence("unread", f"{names}: `lcaudit check` refuses what transformers would read of it"))
+    arch = f"{transformers_config.PREFIX}:{said.name}"
+    return Recognition("declared", f"{said.name} (transformers)", arch, said.classes, (), tuple(evidence)), [], ""
 
 
 def _families(shapes: Shapes) -> tuple[dict[str, Match], dict[str, Unlike]]:
@@ -159,14 +184,20 @@ def _ambiguous(rivals: tuple[Rival, ...], evidence: Sequence[Evidence], hint: st
 
 
 def _unknown(
-    shapes: Shapes, reasons: Mapping[str, Unlike], doubts: Sequence[Evidence], related: Sequence[Candidate]
+    shapes: Shapes,
+    reasons: Mapping[str, Unlike],
+    doubts: Sequence[Evidence],
+    related: Sequence[Candidate],
+    hint: str = "",
 ) -> Recognition:
     nearest = max(reasons, key=lambda name: reasons[name].close, default="")
     evidence = list(doubts)
+    if any(".lora_" in key for key in shapes):
+        evidence.append(Evidence("adapter", _ADAPTER))
     if nearest and reasons[nearest].close:
         evidence.append(Evidence("nearest", f"{nearest}, but {reasons[nearest].reason}"))
     if related:
         names = one_line([one.full_name for one in related])
         evidence.append(Evidence("nearest", f"the names, but not the shapes, of {names}"))
     title = f"no known network has these {count(len(shapes), 'tensor')}"
-    return Recognition("unknown", title, evidence=tuple(evidence), hint=_FACTORY)
+    return Recognition("unknown", title, evidence=tuple(evidence), hint=hint or _FACTORY)

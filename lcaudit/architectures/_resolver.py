@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from lcaudit.architectures import _declared, _libraries, _library_networks, _program, _strict, _user
+from lcaudit.architectures import (
+    _declared,
+    _libraries,
+    _library_networks,
+    _program,
+    _strict,
+    _transformers_networks,
+    _user,
+)  # fmt: skip
 from lcaudit.architectures._reading import COUNTER, RIVAL, Reader
+from lcaudit.architectures._transformers.config import PREFIX
 from lcaudit.core import declared, plugins
-from lcaudit.core.errors import AmbiguousArchitecture, MalformedInput, UnknownArchitecture, UsageError
+from lcaudit.core.errors import AmbiguousArchitecture, AuditError, MalformedInput, UnknownArchitecture, UsageError
 from lcaudit.core.measurements import Evidence, NetworkRecord
 from lcaudit.core.text import count, display_name, one_line
 from lcaudit.core.types import Checkpoint, Family, Match, Network
@@ -39,11 +49,16 @@ def _find(checkpoint: Checkpoint, arch: str | None, doubts: Sequence[Evidence] =
     """The network, by every means but the file's own metadata; ``doubts``: what that got wrong."""
     if arch is not None and arch.partition(":")[0] in _libraries.LIBRARIES:
         return _library_networks.named(checkpoint, arch)
+    if arch is not None and arch.partition(":")[0] == PREFIX:
+        return _transformers_networks.named(checkpoint, arch)
     if arch is not None and arch not in plugins.names(_PACKAGE):
         return _from_factory(checkpoint, arch)
     doubts = [*doubts]
+    refusal: AuditError | None = None
     if arch is None:
         network, more = _library_networks.from_config(checkpoint)
+        if network is None and not more:
+            network, more, refusal = _transformers_networks.from_config(checkpoint)
         doubts += more
         if network:
             return network
@@ -57,7 +72,7 @@ def _find(checkpoint: Checkpoint, arch: str | None, doubts: Sequence[Evidence] =
         if network:
             return network
     if not matches:
-        raise _unknown(families, shapes, arch, doubts)
+        raise refusal or _unknown(families, shapes, arch, doubts)
     family, match, confidence = _choose(matches, arch)
     with torch.device("meta"):
         module = plugins.load(_PACKAGE, family, "FAMILY").build(match.variant)
@@ -82,10 +97,11 @@ def _from_factory(checkpoint: Checkpoint, arch: str) -> Network:
     if not path or not factory:
         raise UsageError(
             f"--arch {display_name(arch)} is neither a family nor file.py:factory nor a library's network",
-            f"families: {', '.join(plugins.names(_PACKAGE))}; libraries: timm:NAME, torchvision:NAME; "
+            f"families: {', '.join(plugins.names(_PACKAGE))}; libraries: timm:NAME, torchvision:NAME, hf:CLASS; "
             f"or {_FACTORY_HINT}",
         )
-    module, input_shape, classes = _user.build(Path(path), factory)
+    built = _user.build(Path(path), factory)
+    module = built.module
     title = f"{display_name(factory)} in {display_name(Path(path).name)}"
     evidence = Evidence("declared", f"ran the user's file {display_name(Path(path).name)} and called {title}")
     loaded = _strict.load(module, checkpoint.tensors, {}, title)
@@ -97,11 +113,14 @@ def _from_factory(checkpoint: Checkpoint, arch: str) -> Network:
         evidence=(_tensors(checkpoint), evidence, *loaded),
         assumptions=(),
         parameters=_parameters(module),
-        input_shape=input_shape,
-        classes=classes,
+        input_shape=built.input_shape,
+        classes=built.classes,
         dtype=_strict.stored_dtype(checkpoint.tensors),
     )
-    return Network(record, module, {})
+    text = built.text
+    if text and text.tokenizer is None:
+        text = replace(text, tokenizer=checkpoint.tokenizer)
+    return Network(record, module, {}, text=text)
 
 
 def _choose(

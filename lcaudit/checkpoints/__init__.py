@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lcaudit.checkpoints._beside import read_config
+from lcaudit.checkpoints import _adapter
+from lcaudit.checkpoints._beside import with_files_beside
 from lcaudit.checkpoints._container import Container, Contents
 from lcaudit.checkpoints._files import HEAD, label_of, open_whole, read_head
 from lcaudit.checkpoints._folder import find_checkpoint
@@ -23,7 +23,7 @@ from lcaudit.checkpoints._keys import named_tensors
 from lcaudit.checkpoints._written import written
 from lcaudit.core import hub, plugins
 from lcaudit.core.declared import PREFIX
-from lcaudit.core.errors import MalformedInput
+from lcaudit.core.errors import MalformedInput, UsageError
 from lcaudit.core.hub_address import HubRecord
 from lcaudit.core.measurements import CheckpointRecord, FileRecord
 from lcaudit.core.text import count, one_line
@@ -32,7 +32,7 @@ from lcaudit.core.types import Checkpoint
 if TYPE_CHECKING:  # headers are read without torch
     import torch
 
-__all__ = ["Header", "open_checkpoint", "read_header", "written"]
+__all__ = ["Header", "open_checkpoint", "read_header", "with_base", "written"]
 
 
 def open_checkpoint(
@@ -63,8 +63,7 @@ def open_checkpoint(
     fetched = fetch_checkpoint(given, hub.size(max_download), progress)
     if fetched is not None:
         contents, container = _read(fetched.file, fetched.folder)
-        opened = _checkpoint(fetched.name, container, contents, fetched.record)
-        return replace(opened, config=read_config(fetched.file))
+        return with_files_beside(_checkpoint(fetched.name, container, contents, fetched.record), fetched.file)
     path = Path(given)
     folder = path if _is_folder(path) else None
     file = path
@@ -72,7 +71,32 @@ def open_checkpoint(
         file = find_checkpoint(folder, lambda head: _container_of(head) is not None)
     contents, container = _read(file, folder)
     name = path.name if path.name not in ("", "..") else path.resolve().name
-    return replace(_checkpoint(name, container, contents), config=read_config(file))
+    return with_files_beside(_checkpoint(name, container, contents), file)
+
+
+def with_base(
+    checkpoint: Checkpoint,
+    base: str | Path | None,
+    *,
+    max_download: int | str = hub.MOST,
+    progress: hub.Progress = lambda stage, done, total: None,
+) -> Checkpoint:
+    """The same, or, for a LoRA adapter, the weights that it was trained on with it merged into them.
+
+    Args:
+        base: what :func:`open_checkpoint` takes; ``None`` for the repository that the adapter names, if it came from
+            the Hub itself.
+
+    Raises:
+        UsageError: a base for something that is no adapter, or none for one. AuditError: as :func:`open_checkpoint`.
+    """
+    if not _adapter.is_adapter(checkpoint):
+        if base is not None:
+            raise UsageError(f"{checkpoint.record.name} is no LoRA adapter, so it has no --base", "leave --base out")
+        return checkpoint
+    adapter = _adapter.read(checkpoint.beside.get(_adapter.NAME, {}))
+    place = _adapter.base_of(checkpoint, adapter) if base is None else base
+    return _adapter.merge(checkpoint, adapter, open_checkpoint(place, max_download=max_download, progress=progress))
 
 
 def _read(file: Path, folder: Path | None) -> tuple[Contents, str]:

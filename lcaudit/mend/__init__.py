@@ -71,7 +71,7 @@ def mend(
 
     Cost: two audits, two more runs that measure the changed layers, and three forward passes for each fix.
     """
-    bench = Bench(Path(model), str(data), samples, options)
+    bench = Bench(model, str(data), samples, options)
     before = audit(model, data, samples=len(bench.probe.keys), progress=progress, **bench.options)
     choices, refused = choose(before, select, unsafe)
     if only_choose:

@@ -57,6 +57,7 @@ def audit(
     convention: str = "kfac",
     layers: str | Sequence[str] = (),
     max_memory: int | None = None,
+    norms: bool = False,
     exact: Literal["hessian", "ggn"] | None = None,
     exact_layers: str | Sequence[str] = (),
     learning_rate: float | None = None,
@@ -94,6 +95,7 @@ def audit(
         layers: measure only layers with these names (``*`` and ``?`` as in file names); none for all.
         max_memory: bytes for the layers' moments; ``None`` for at most half of what is free. Wide layers that do
             not fit are measured in another form, which their figures say.
+        norms: compute what a LayerNorm and an RMSNorm would do before every layer, not only before a cheap head.
         exact: cross-check λmax by Lanczos iteration on the Hessian or the Gauss–Newton matrix of single layers.
         exact_layers: which ones, by name; none for the head.
         learning_rate: the one you train with, to hold against the curvature; ``None`` judges none.
@@ -147,7 +149,8 @@ def audit(
             moments = capture.measure(
                 network, probe, device=on, dtype=DTYPES[dtype], batch_size=batch_size, seed=seed,
                 task=task, ignore_index=ignore_index, fisher=whose, convention=convention, layers=layers,
-                max_memory=max_memory, progress=lambda done, total: progress("measuring samples", done, total),
+                max_memory=max_memory, norms=norms,
+                progress=lambda done, total: progress("measuring samples", done, total),
             )  # fmt: skip
             links = capture.links(network, probe, device=on, dtype=DTYPES[dtype])
     if exact and moments:

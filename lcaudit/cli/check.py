@@ -222,6 +222,14 @@ from lcaudit.core import hub
 )
 @option(
     "Curvature",
+    "--norms",
+    discovered=True,
+    is_flag=True,
+    help="Compute what a LayerNorm and an RMSNorm would do before every layer, and not only before a head where that "
+    "costs next to nothing: each input is then summed three times.",
+)
+@option(
+    "Curvature",
     "--exact",
     discovered=True,
     type=click.Choice(["hessian", "ggn"]),

@@ -43,6 +43,7 @@ class FixView:
     fix: Fix
     applicability: str
     promise: str
+    price: str
     rows: tuple[tuple[str, ...], ...]
     rest: tuple[tuple[str, ...], ...]
     lines: int
@@ -200,6 +201,7 @@ def _fix(fix: Fix, links: Mapping[str, str]) -> FixView:
         fix=fix,
         applicability=summary.APPLICABILITY[fix.applicability],
         promise=summary.promise(fix),
+        price=summary.price(fix),
         rows=tuple(rows[:shown]),
         rest=tuple(rows[shown:]),
         lines=len(fix.code.splitlines()),

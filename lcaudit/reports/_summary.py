@@ -322,6 +322,20 @@ def promise(fix: Fix) -> str:
     return f"{first.metric} falls {numbers.span(gains)}, {first.basis}"
 
 
+def price(fix: Fix) -> str:
+    """What a fix costs, in numbers: ``+128 parameters, +192 operations per sample, no retraining``."""
+    if fix.price is None:
+        return ""
+    added, operations = fix.price.parameters, fix.price.operations
+    parts = [
+        "no parameters" if not added else f"{added:+,} parameters".replace(",", " "),
+        "" if operations is None else f"{operations:+,} operations per sample".replace(",", " ") if operations else
+        "no operations",
+        "retraining" if fix.price.retraining else "no retraining",
+    ]  # fmt: skip
+    return ", ".join(filter(None, parts)).replace("-", "−")
+
+
 def judges_of(report: Report, figures: Sequence[Quantity | None]) -> dict[str, tuple[int, ...]]:
     """Codes of the rules that judge these figures, one for each layer → the places of the layers they judge.
 

@@ -160,6 +160,8 @@ def _fix(fix: Fix, style: Style, start: str) -> Iterator[str]:
     promised = summary.promise(fix)
     title = f"[{fix.applicability}] {fix.title}" + (f": {promised}" if promised else "")
     yield from wrapped(prose(title), style.width, start, "         ")
+    if priced := summary.price(fix):
+        yield from wrapped(prose(f"costs {priced}"), style.width, "         ")
     if style.verbosity <= 0:
         return
     rows = [_effect(effect, style.width) for effects in summary.ranked(fix) for effect in effects]

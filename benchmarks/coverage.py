@@ -111,9 +111,7 @@ def layer(data: np.ndarray, groups: int = GROUPS) -> LayerMoments:
     counts = torch.tensor([len(part) for part in parts])
     inputs = InputMoments(
         second=second,
-        cross=first[..., None],
-        overlap=torch.ones(1, 1, dtype=torch.float64),
-        tap=torch.zeros(side, dtype=torch.int64),
+        first=first,
         channel=torch.arange(side),
         channel_sum=first,
         channel_square=second.diagonal(dim1=-2, dim2=-1),

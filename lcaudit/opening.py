@@ -36,11 +36,32 @@ def opened(
         AuditError: one of them cannot be had.
     """
     checkpoint, networks = networks_of(model, arch, max_download, progress, base)
-    probe = probes.open_probe(
-        str(data), networks[0], max_download=max_download, progress=progress, columns=columns or {},
+    return checkpoint, networks, probe_of(
+        data, networks[0], max_download, progress, columns=columns, input_size=input_size,
+        interpolation=interpolation, **choices,
+    )  # fmt: skip
+
+
+def probe_of(
+    data: str | Path,
+    network: Network,
+    max_download: int | str = hub.MOST,
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    *,
+    columns: Mapping[str, str] | None = None,
+    input_size: int | tuple[int, int] | None = None,
+    interpolation: str | None = None,
+    **choices: Any,
+) -> Probe:
+    """The data opened for the network; arguments as of :func:`opened`.
+
+    Raises:
+        AuditError: it cannot be had, or does not fit.
+    """
+    return probes.open_probe(
+        str(data), network, max_download=max_download, progress=progress, columns=columns or {},
         input_size=_sides(input_size), interpolation=interpolation or "", **choices,
     )  # fmt: skip
-    return checkpoint, networks, probe
 
 
 def networks_of(

@@ -87,13 +87,15 @@ def on_meta(build: Callable[[], Built]) -> Built:
 
 
 def make(
-    library_name: str, name: str, *, classes: int | None = None, channels: int = 3, size: Sequence[int] = ()
-) -> nn.Module:
+    library_name: str, name: str, *, classes: int | None = None, channels: int = 3, size: Sequence[int] = (),
+    auxiliary: bool = False,
+) -> nn.Module:  # fmt: skip
     """The network with random weights, on the device of the context.
 
     Args:
         classes: of the head; 0 leaves it out, ``None`` is the library's own number.
         channels: of the input. size: (height, width) to build it for; ``()`` for its own.
+        auxiliary: with the second head that torchvision's segmentation networks are trained with.
 
     Raises:
         UsageError, EnvironmentFailure: as :func:`check_name`. Whatever the library raises.
@@ -103,7 +105,7 @@ def make(
         warnings.simplefilter("ignore")
         if library_name == "timm":
             return _timm(name, classes, channels, size)
-        return _torchvision(name, classes, channels, size)
+        return _torchvision(name, classes, channels, size, auxiliary)
 
 
 def _timm(name: str, classes: int | None, channels: int, size: Sequence[int]) -> nn.Module:
@@ -120,7 +122,9 @@ def _timm(name: str, classes: int | None, channels: int, size: Sequence[int]) ->
     return module
 
 
-def _torchvision(name: str, classes: int | None, channels: int, size: Sequence[int]) -> nn.Module:
+def _torchvision(
+    name: str, classes: int | None, channels: int, size: Sequence[int], auxiliary: bool = False
+) -> nn.Module:
     import torchvision
 
     models = torchvision.models
@@ -130,13 +134,22 @@ def _torchvision(name: str, classes: int | None, channels: int, size: Sequence[i
         more["num_classes"] = classes
     if size:
         more["image_size"] = size[0]
+    if auxiliary and "aux_loss" in accepted:
+        more["aux_loss"] = True
     module: nn.Module = models.get_model(name, weights=None, **more)
     if channels != 3:
         stem = next(path for path, part in module.named_modules() if isinstance(part, nn.Conv2d))
         module.set_submodule(stem, _with_channels(module.get_submodule(stem), channels))
     if classes == 0:
         module.set_submodule(_last_linear(module), nn.Identity())
+    if "segmentation" in type(module).__module__:
+        module.register_forward_hook(_main_output)
     return module
+
+
+def _main_output(module: nn.Module, args: Any, outputs: Any) -> Any:
+    """Segmentation networks give a dictionary: the scores of the pixels, and of a second head used in training."""
+    return outputs["out"] if isinstance(outputs, Mapping) and "out" in outputs else outputs
 
 
 def _with_channels(stem: nn.Module, channels: int) -> nn.Conv2d:

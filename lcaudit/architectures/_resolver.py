@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from lcaudit.architectures import _libraries, _library_networks, _strict, _transformers_networks, _user
+from lcaudit.architectures import (
+    _declared,
+    _libraries,
+    _library_networks,
+    _program,
+    _strict,
+    _transformers_networks,
+    _user,
+)  # fmt: skip
 from lcaudit.architectures._reading import COUNTER, RIVAL, Reader
 from lcaudit.architectures._transformers.config import PREFIX
-from lcaudit.core import plugins
+from lcaudit.core import declared, plugins
 from lcaudit.core.errors import AmbiguousArchitecture, AuditError, MalformedInput, UnknownArchitecture, UsageError
 from lcaudit.core.measurements import Evidence, NetworkRecord
 from lcaudit.core.text import count, display_name, one_line
@@ -26,18 +35,31 @@ def resolve_checkpoint(checkpoint: Checkpoint, arch: str | None) -> Network:
     if not checkpoint.tensors:
         raise MalformedInput(f"{display_name(checkpoint.record.name)} holds no tensors")
     _strict.check_stored(checkpoint.tensors)
+    if checkpoint.program and arch is None:
+        return _program.network(checkpoint)
+    said, wrong = declared.read(checkpoint.texts)
+    network, doubts = None, []
+    if said and said.arch and arch is None:
+        network, doubts = _declared.network(checkpoint, said, _find)
+    network = network or _find(checkpoint, arch, doubts)
+    return _declared.prepared(network, said, wrong) if said else network
+
+
+def _find(checkpoint: Checkpoint, arch: str | None, doubts: Sequence[Evidence] = ()) -> Network:
+    """The network, by every means but the file's own metadata; ``doubts``: what that got wrong."""
     if arch is not None and arch.partition(":")[0] in _libraries.LIBRARIES:
         return _library_networks.named(checkpoint, arch)
     if arch is not None and arch.partition(":")[0] == PREFIX:
         return _transformers_networks.named(checkpoint, arch)
     if arch is not None and arch not in plugins.names(_PACKAGE):
-        return _declared(checkpoint, arch)
-    doubts: list[Evidence] = []
+        return _from_factory(checkpoint, arch)
+    doubts = [*doubts]
     refusal: AuditError | None = None
     if arch is None:
-        network, doubts = _library_networks.from_config(checkpoint)
-        if network is None and not doubts:
-            network, doubts, refusal = _transformers_networks.from_config(checkpoint)
+        network, more = _library_networks.from_config(checkpoint)
+        if network is None and not more:
+            network, more, refusal = _transformers_networks.from_config(checkpoint)
+        doubts += more
         if network:
             return network
     shapes = {key: tuple(tensor.shape) for key, tensor in checkpoint.tensors.items()}
@@ -70,7 +92,7 @@ def resolve_checkpoint(checkpoint: Checkpoint, arch: str | None) -> Network:
     return Network(record, module, match.normalisation, match.shaping)
 
 
-def _declared(checkpoint: Checkpoint, arch: str) -> Network:
+def _from_factory(checkpoint: Checkpoint, arch: str) -> Network:
     path, _, factory = arch.rpartition(":")
     if not path or not factory:
         raise UsageError(
@@ -78,7 +100,8 @@ def _declared(checkpoint: Checkpoint, arch: str) -> Network:
             f"families: {', '.join(plugins.names(_PACKAGE))}; libraries: timm:NAME, torchvision:NAME, hf:CLASS; "
             f"or {_FACTORY_HINT}",
         )
-    module, input_shape, classes = _user.build(Path(path), factory)
+    built = _user.build(Path(path), factory)
+    module = built.module
     title = f"{display_name(factory)} in {display_name(Path(path).name)}"
     evidence = Evidence("declared", f"ran the user's file {display_name(Path(path).name)} and called {title}")
     loaded = _strict.load(module, checkpoint.tensors, {}, title)
@@ -90,11 +113,14 @@ def _declared(checkpoint: Checkpoint, arch: str) -> Network:
         evidence=(_tensors(checkpoint), evidence, *loaded),
         assumptions=(),
         parameters=_parameters(module),
-        input_shape=input_shape,
-        classes=classes,
+        input_shape=built.input_shape,
+        classes=built.classes,
         dtype=_strict.stored_dtype(checkpoint.tensors),
     )
-    return Network(record, module, {})
+    text = built.text
+    if text and text.tokenizer is None:
+        text = replace(text, tokenizer=checkpoint.tokenizer)
+    return Network(record, module, {}, text=text)
 
 
 def _choose(

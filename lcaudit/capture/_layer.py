@@ -13,6 +13,7 @@ from lcaudit.capture._survey import Found, Read, Survey
 from lcaudit.capture._target import Held
 from lcaudit.capture.budget import Forms
 from lcaudit.capture.handlers._base import Accumulator, Call, Products
+from lcaudit.capture.normed import NORMS, behind, joined, possible
 from lcaudit.capture.stores import RowStore, SketchStore, Store, is_finite, on_cpu
 from lcaudit.core.measurements import LayerRecord
 from lcaudit.core.types import LayerMoments
@@ -43,6 +44,10 @@ class LayerSums:
         self.gradient: Products | Store = Products(0, 0, 0, device)
         self.twin = twin
         self.twins = 0
+        #: normalisations behind which the input is summed too, and those sums, each in one group for each thread
+        self.norms: tuple[str, ...] = ()
+        self.normed: dict[str, Accumulator] = {}
+        self.collected: list[dict[str, Accumulator]] = []
         self.seen: tuple[Read, torch.Tensor | None] | None = None
         if not self.refused:
             shape = found.shape
@@ -60,6 +65,7 @@ class LayerSums:
             other.twin = parts[id(self.twin)] if self.twin else None
             other.inputs = other.twin.inputs if other.twin else self.inputs.part(first, last, samples)
         other.gradient = self.gradient.part(first, last, samples)
+        other.normed, other.collected = {}, []
         return other
 
     def collect(self, part: LayerSums) -> None:
@@ -68,6 +74,7 @@ class LayerSums:
         self.gradient_calls += part.gradient_calls
         if self.inputs is not None and part.inputs is not None and not self.twin:
             self.inputs.collect(part.inputs)
+            self.collected.append(part.normed)
         self.gradient.collect(part.gradient)
 
     def see_input(self, call: Call, group: int, keep: torch.Tensor | None) -> None:
@@ -82,7 +89,19 @@ class LayerSums:
             self.refused = "" if self.twin.summed(read, keep) else SPLIT
             return
         self.inputs.add(call, group, keep)
+        for norm in self.norms:
+            changed = behind(norm, self.handler, call)
+            if changed is None:
+                continue
+            if norm not in self.normed:
+                self.normed[norm] = self.handler.accumulator(changed, 1, self.device, None)
+            self.normed[norm].add(changed, 0, keep)
         self.seen = (read, keep) if self.twins else None
+
+    def sum_normed(self) -> None:
+        """From now on sum the input behind normalisations too; not for a wide layer, whose sums would not fit."""
+        if not self.refused and possible(self.found, self.forms):
+            (self.twin or self).norms = tuple(NORMS)
 
     def summed(self, read: Read, keep: torch.Tensor | None) -> bool:
         """Whether these rows were added in this pass."""
@@ -154,8 +173,13 @@ class LayerSums:
             reads=found.reads,
             through=found.through,
             is_head=is_head,
+            channels=inputs.channel_sum[0].numel(),
+            elements=round(inputs.channel_sum[0].numel() * int(inputs.elements.sum()) / int(samples.sum())),
         )
-        return LayerMoments(record, inputs, gradient, label, samples, found.norm, form=self.forms.why)
+        owner = self.twin or self
+        summed = [one for one in (owner.normed, *owner.collected) if one]
+        normed = {name: joined([one[name].finish() for one in summed]) for name in (owner.norms if summed else ())}
+        return LayerMoments(record, inputs, gradient, label, samples, found.norm, form=self.forms.why, normed=normed)
 
 
 def layer_sums(survey: Survey, forms: Mapping[Any, Forms], device: torch.device) -> dict[Any, LayerSums]:

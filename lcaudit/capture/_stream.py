@@ -21,6 +21,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lcaudit.capture import _lanes as lanes
+from lcaudit.capture import normed
 from lcaudit.capture._batches import edges
 from lcaudit.capture._choose import choose
 from lcaudit.capture._forward import forward
@@ -100,6 +101,13 @@ class Run:
             self.survey.found, self.survey.samples, max_memory, samples=self.samples, groups=self.groups,
             passes=passes, dtype=self.dtype,
         )  # fmt: skip
+
+    def sum_normed(self, everywhere: bool) -> None:
+        """Sum inputs behind normalisations too: of all layers, or of a last linear one where that is cheap."""
+        measured = sorted((one for one in self.layers.values() if not one.refused), key=lambda one: one.found.depth)
+        for layer in measured if everywhere else measured[-1:]:
+            if everywhere or normed.wanted(layer.found, layer.forms, self.survey.found.values()):
+                layer.sum_normed()
 
     def inputs(self, start: int, stop: int) -> torch.Tensor:
         """Samples as the network takes them; token indices stay whole numbers."""

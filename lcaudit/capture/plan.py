@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from lcaudit.capture import fisher_block
+from lcaudit.capture import fisher_block, normed
 from lcaudit.capture._graph import Graph
 from lcaudit.capture._stream import Run
 from lcaudit.capture._survey import Found
@@ -92,7 +92,7 @@ class _Planned(Run):
             _layer(one, self.forms[key], looked, n, self.device, closed=key == head)
             for key, one in sorted(found.items(), key=lambda pair: pair[1].depth)
         )
-        moments = sum(one.operations for layer in layers for one in layer.moments)
+        moments = sum(one.operations for layer in layers for one in layer.moments) + self._norms(looked, n)
         problems = sum(one.eigenvalue_operations for layer in layers for one in layer.moments)
         share = passes * back / max(1, ahead + back) + ahead / max(1, ahead + back)
         singles = [one for key, one in found.items() if not one.refused and not fisher_block.refused(one, looked)]
@@ -109,6 +109,14 @@ class _Planned(Run):
             Stage("single gradients", (ahead + back) * wanted + gram, kept, seconds * wanted / stop + gram / multiply),
             Stage("eigenvalues", problems, _COPIES * 8 * largest**2, problems / solve),
         )
+
+    def _norms(self, looked: int, samples: int) -> int:
+        """Operations of the normalised inputs that are summed unasked."""
+        last = max((one for one in self.survey.found.values() if not one.refused), key=_depth, default=None)
+        key = next((key for key, one in self.survey.found.items() if one is last), None)
+        if last is None or not normed.wanted(last, self.forms[key], self.survey.found.values()):
+            return 0
+        return normed.operations(last, last.rows // looked * samples, self.device)
 
     def _pass(self, stop: int) -> torch.Tensor:
         """One batch forward and backward, without a moment."""
@@ -151,6 +159,10 @@ class _Planned(Run):
             torch.cuda.synchronize(self.device)
         self.final = None
         return time.perf_counter() - started
+
+
+def _depth(found: Found) -> int:
+    return found.depth
 
 
 def _speeds(dtype: torch.dtype) -> tuple[float, float]:

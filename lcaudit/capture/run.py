@@ -17,7 +17,7 @@ import torch
 
 from lcaudit.capture import _lanes as lanes
 from lcaudit.capture._as_found import as_found
-from lcaudit.capture._back_off import backing_off
+from lcaudit.capture._back_off import backing_off, outputs_of
 from lcaudit.capture._batches import batches
 from lcaudit.capture._huang2020 import batch_statistics, channels_only
 from lcaudit.capture._stream import Run
@@ -49,6 +49,7 @@ def measure(
     convention: str = "kfac",
     layers: Sequence[str] = (),
     max_memory: int = UNKNOWN,
+    norms: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Moments:
     """Run the probe through the network once and return every layer's moments.
@@ -63,6 +64,7 @@ def measure(
         convention: ``kfac``, or ``huang2020`` (see :mod:`lcaudit.capture._huang2020`).
         layers: only these (see :func:`lcaudit.capture._choose.choose`); none for all. Never shifts a number.
         max_memory: bytes for the moments of all layers: see :mod:`lcaudit.capture.budget`.
+        norms: sum every layer's input behind a LayerNorm and an RMSNorm too, and not the last linear one's alone.
 
     Raises:
         UnknownArchitecture: the network does not return one tensor, samples first.
@@ -78,20 +80,24 @@ def measure(
 
     def run(size: int) -> Moments:
         target = Target(probe, task, network.record.classes, ignore_index, fisher, seed)
-        found = _measure(network, probe, target, device, dtype, size, seed, convention, layers, max_memory, progress)
+        found = _measure(
+            network, probe, target, device, dtype, size, seed, convention, layers, max_memory, norms, progress
+        )
         return replace(found, batch_size=size)
 
-    return backing_off(run, batch_size, device, len(probe.keys))
+    return backing_off(run, batch_size, device, len(probe.keys), outputs_of(probe, network.record.classes))
 
 
 def _measure(
     network: Network, probe: Probe, target: Target, device: torch.device, dtype: torch.dtype, batch_size: int,
-    seed: int, convention: str, layers: Sequence[str], max_memory: int, progress: Callable[[int, int], None],
+    seed: int, convention: str, layers: Sequence[str], max_memory: int, norms: bool,
+    progress: Callable[[int, int], None],
 ) -> Moments:  # fmt: skip
     with (
         single_products(),
         prepared(Run, network, probe, target, device, dtype, batch_size, convention, layers, max_memory) as run,
     ):
+        run.sum_normed(norms)
         wanted = lanes.number(device, batch_size, run.groups) if convention == "kfac" and run.divisible() else 1
         modules = lanes.copies(run.module, wanted)
         tell = _Told(progress, len(probe.keys))

@@ -20,7 +20,9 @@ from lcaudit.checkpoints._foreign import name_stranger
 from lcaudit.checkpoints._header import Header, Stored, read_safetensors_header
 from lcaudit.checkpoints._hub import fetch_checkpoint
 from lcaudit.checkpoints._keys import named_tensors
+from lcaudit.checkpoints._written import written
 from lcaudit.core import hub, plugins
+from lcaudit.core.declared import PREFIX
 from lcaudit.core.errors import MalformedInput, UsageError
 from lcaudit.core.hub_address import HubRecord
 from lcaudit.core.measurements import CheckpointRecord, FileRecord
@@ -30,7 +32,7 @@ from lcaudit.core.types import Checkpoint
 if TYPE_CHECKING:  # headers are read without torch
     import torch
 
-__all__ = ["Header", "open_checkpoint", "read_header", "with_base"]
+__all__ = ["Header", "open_checkpoint", "read_header", "with_base", "written"]
 
 
 def open_checkpoint(
@@ -39,7 +41,8 @@ def open_checkpoint(
     max_download: int | str = hub.MOST,
     progress: hub.Progress = lambda stage, done, total: None,
 ) -> Checkpoint:
-    """Open a safetensors file, an index of several, a file of ``torch.save``, or a folder with one of them.
+    """Open a safetensors file, an index of several, a file of ``torch.save`` or ``torch.export.save``, or
+    a folder with one of them.
 
     Args:
         given: file or folder. A link that the user names is followed; one found in a folder must stay
@@ -126,7 +129,9 @@ def read_header(path: Path) -> Header:
     }
     record = opened.record
     size = sum(file.size for file in record.files)
-    return Header(record.name, record.container, size, tensors, record.unwrapped, opened.config)
+    return Header(
+        record.name, record.container, size, tensors, record.unwrapped, opened.config, opened.texts, opened.program
+    )
 
 
 def _is_folder(path: Path) -> bool:
@@ -148,7 +153,10 @@ def _checkpoint(name: str, container: str, contents: Contents, source: HubRecord
 
     label = label_of(Path(name))
     state, places, steps = find_state_dict(label, contents.tree)
-    tensors, renamed = named_tensors(label, _with_aliases(state, contents.texts, steps))
+    if contents.program:  # its graph names them as they are
+        tensors, renamed = dict(sorted(state.items())), []
+    else:
+        tensors, renamed = named_tensors(label, _with_aliases(state, contents.texts, steps))
     plain = plain_tensors(label, tensors, sum(file.size for file in contents.files))
     record = CheckpointRecord(
         name=name,
@@ -159,14 +167,18 @@ def _checkpoint(name: str, container: str, contents: Contents, source: HubRecord
         recorded=recorded_accuracy([*places, contents.texts]),
         hub=source,
     )
-    return Checkpoint(record, plain, non_finite(plain), contents.texts)
+    return Checkpoint(record, plain, non_finite(plain), contents.texts, program=contents.program)
 
 
 def _with_aliases(
     state: Mapping[str, torch.Tensor], texts: Mapping[str, str], steps: list[str]
 ) -> Mapping[str, torch.Tensor]:
     """Tied weights are stored once in safetensors, the other names as metadata ``{alias: name}``."""
-    aliases = {alias: name for alias, name in texts.items() if name in state and alias not in state and "." in alias}
+    aliases = {
+        alias: name
+        for alias, name in texts.items()
+        if name in state and alias not in state and "." in alias and not alias.startswith(PREFIX)
+    }
     if not aliases:
         return state
     steps.append(f"restored {count(len(aliases), 'tied name')} from the metadata: {one_line(sorted(aliases))}")

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=click.Command)
 
 #: Headings of `lcaudit check` whose options say how it measures.
-_HEADINGS = ("Probe", "Network", "Measurement", "Curvature")
-_WITHOUT = frozenset({"exact", "exact_layers"})  # cross-checks of single layers: nothing that is compared
+_HEADINGS = ("Probe", "Network", "Hub", "Measurement", "Curvature")
+#: Cross-checks of single layers and further what-ifs: nothing that is compared.
+_WITHOUT = frozenset({"exact", "exact_layers", "norms"})
 _MOST_REPORT = 256 * 2**20
 
 

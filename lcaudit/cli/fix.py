@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lcaudit.cli import _values as values
-from lcaudit.cli import check
 from lcaudit.cli._help import Command, option
+from lcaudit.cli._measuring import measuring
 from lcaudit.cli._output import check_outputs, deliver, output_options, parse_exports
 from lcaudit.cli._progress import Progress
 from lcaudit.cli._streams import note, show
@@ -20,14 +20,10 @@ from lcaudit.core.text import display_name
 if TYPE_CHECKING:
     from lcaudit.mend import Mended
 
-#: Options that mean here what they mean for ``check``.
-_SHARED = (
-    "data", "data_root", "split", "mean", "std", "arch", "batch_size", "seed", "dtype", "device", "task",
-    "ignore_index",
-)  # fmt: skip
 _SUFFIX = ".safetensors"
 
 
+@measuring("samples", "fisher", "mc_samples", "convention", "learning_rate", "norms")
 @click.command(
     name="fix",
     cls=Command,
@@ -39,7 +35,7 @@ _SUFFIX = ".safetensors"
         "fix model.safetensors --data cifar10 --select LC301 --diff",
     ),
 )
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model")
 @option(
     "Probe",
     "--samples",
@@ -76,10 +72,11 @@ _SUFFIX = ".safetensors"
 )
 @output_options
 def COMMAND(
-    model: Path, data: str, output: Path | None, select: tuple[str, ...], unsafe: bool, diff: bool, samples: int | None,
+    model: str, data: str, output: Path | None, select: tuple[str, ...], unsafe: bool, diff: bool, samples: int | None,
     form: str, exports: tuple[str, ...], color: str, quiet: int, verbose: int, **options: Any,
 ) -> int:  # fmt: skip
-    """Audit the checkpoint MODEL, apply the fixes that hold, and measure the result again.
+    """Audit the checkpoint MODEL, apply the fixes that hold, and measure the result again. MODEL is a file, a folder,
+    or a repository of the Hugging Face Hub, NAMESPACE/NAME[@REVISION].
 
     Exit code 0: new weights were written, or with --diff alone code was printed. 1: no fix applies or holds, and
     nothing was written. 2: wrong usage, or a file that cannot be audited.
@@ -93,7 +90,7 @@ def COMMAND(
     files = parse_exports(exports)
     beside = [] if output is None else [("weights", output), ("recipe", output.with_suffix(".recipe.json"))]
     factory = str(options.get("arch") or "").rpartition(":")[0]
-    check_outputs([*files, *beside], [model, Path(data), *([Path(factory)] if factory else [])])
+    check_outputs([*files, *beside], [Path(model), Path(data), *([Path(factory)] if factory else [])])
     progress = Progress(quiet=bool(quiet))
     progress.start()
     try:
@@ -130,6 +127,3 @@ def _print_code(mended: Mended) -> None:
         show("\n\n".join(parts), color=False, for_people=False)
     else:
         note("no fix with code applies")
-
-
-COMMAND.params[1:1] = [parameter for parameter in check.COMMAND.params if parameter.name in _SHARED]

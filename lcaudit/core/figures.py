@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lcaudit.core.measurements import FactorSpectrum
+from lcaudit.core.measurements import Attribution, FactorSpectrum
 from lcaudit.core.quantity import VERDICT_LEVEL, Quantity
 from lcaudit.core.text import display_name
 
@@ -126,6 +126,12 @@ def span(quantities: Sequence[Quantity]) -> str:
     if not shown or shown[0] == shown[-1]:
         return shown[0] if shown else ""
     return f"{shown[0].rstrip(' %×')} to {shown[-1]}"
+
+
+def made_of(parts: Attribution) -> str:
+    """What a condition number is made of: ``6.03× (mean) · 1.58× (scales) · 311× (correlations)``."""
+    named = ((parts.mean, "mean"), (parts.scale, "scales"), (parts.correlation, "correlations"))
+    return " · ".join(f"{figure(part).value} ({name})" for part, name in named)
 
 
 def limit(value: float, unit: str) -> str:

@@ -82,8 +82,8 @@ class NetworkRecord:
     """Which network the weights were loaded into.
 
     Attributes:
-        family: name of the family's file, ``timm`` or ``torchvision`` for a network of theirs, or ``user`` for a
-            factory the user named.
+        family: name of the family's file, ``timm`` or ``torchvision`` for a network of theirs, ``user`` for a
+            factory the user named, or ``exported_program`` for a file that holds its own graph.
         title: in words, e.g. ``ResNet-20 (CIFAR, option A shortcuts, width 16)``.
         variant: what was read off the shapes (depth, widths, classes, …).
         confidence: ``declared`` by the user, ``identified`` by keys and shapes, ``chosen by probe`` among several
@@ -151,12 +151,14 @@ class ProbeFit:
         loss: mean of −log p in nats at the given labels, without constants.
         chance: error of the best constant guess on these labels; ``None`` in regression.
         entropy: mean entropy of the predictive distribution in nats; needs no labels.
+        prediction: what one is, ``next token`` or ``hidden token``; ``""`` if it is the label of a sample or position.
     """
 
     error: Quantity | None
     loss: Quantity | None
     chance: float | None
     entropy: Quantity
+    prediction: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,12 +190,15 @@ class FactorSpectrum:
 
 @dataclass(frozen=True, slots=True)
 class WhatIf:
-    """The layer's input after a change, in closed form from the same moments.
+    """The layer's input after a change, in closed form from moments of the same samples.
 
     Attributes:
-        change: ``centring`` or ``batch_norm`` (centre and scale each channel, γ = 1, β = 0).
+        change: ``centring``, ``batch_norm`` (centre and scale each channel, γ = 1, β = 0), ``whitening`` (the same
+            variance in every direction that has any), or ``layer_norm`` and ``rms_norm`` (each sample, or token, by
+            its own mean and scale, no learned part), where these were measured.
         condition_number: κ_p of the changed Σ_x. gain: κ_80 before / after, paired on the same samples.
         exact: in words, what the closed form takes account of and what it does not.
+        product: κ_p of the changed Σ_x ⊗ Σ_g, plug-in, Σ_g as it is; empty where it was not computed.
     """
 
     change: str
@@ -201,6 +206,21 @@ class WhatIf:
     gain: Quantity
     curve: tuple[tuple[int, float], ...]
     exact: str
+    product: Mapping[str, Quantity] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """What κ_p of Σ_x is made of: three factors whose product it is.
+
+    Attributes:
+        mean: κ_p / κ_p after centring. scale: κ_p after centring / κ_p after each channel is scaled too. correlation:
+            κ_p of what is left, in which channels differ neither in mean nor in scale. The first two may be below 1.
+    """
+
+    mean: Quantity
+    scale: Quantity
+    correlation: Quantity
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +238,8 @@ class LayerRecord:
             ``normalisation``, ``layer`` (another layer, directly) or ``unknown``.
         through: functions between producer and this layer, e.g. ``ReLU, average pooling``.
         is_head: whether its output is the network's output.
+        channels: channels, or features, that it reads. elements: numbers that it reads for one sample, the zeros
+            that it puts around them included; 0 in both where that was not recorded.
     """
 
     name: str
@@ -232,6 +254,8 @@ class LayerRecord:
     reads: str
     through: str
     is_head: bool
+    channels: int = 0
+    elements: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +280,7 @@ class LayerSpectra:
         form: how its moments were kept where that is not the usual way, and why.
         replicates: by ``id`` of a metric (:mod:`lcaudit.core.metrics`), the figure's logarithm without each group of
             samples in turn: what a paired comparison needs. Empty where there were too few samples.
+        attribution: by p, for 50 and 80; empty where the eigenvalues are known within bounds only.
     """
 
     layer: LayerRecord
@@ -276,6 +301,7 @@ class LayerSpectra:
     least_samples: int = 0
     form: str = ""
     replicates: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    attribution: Mapping[str, Attribution] = field(default_factory=dict)
 
     @property
     def product_holds(self) -> bool | None:

@@ -104,6 +104,21 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True)
+class Price:
+    """What a fix costs, in numbers.
+
+    Attributes:
+        parameters: learned numbers that it adds; negative where it takes some away.
+        operations: additions and multiplications that it adds for one sample; ``None`` where that is not known.
+        retraining: whether the function changes, so that weights must be trained again before use.
+    """
+
+    parameters: int
+    operations: int | None
+    retraining: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Fix:
     """A change of architecture that would mend a finding.
 
@@ -112,7 +127,8 @@ class Fix:
         applicability: ``safe`` (same function to rounding), ``unsafe`` (function changes or retraining
             is needed) or ``display`` (advice).
         how: what to do, in a few sentences. code: lines to paste, or ``""``.
-        cost: parameters, operations and retraining, in words.
+        cost: parameters, operations and retraining, in words. price: the same in numbers; ``None`` where nothing
+            about the network is changed.
     """
 
     id: str
@@ -123,6 +139,7 @@ class Fix:
     how: str
     code: str
     cost: str
+    price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)

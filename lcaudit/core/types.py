@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from lcaudit.core.language import Meaning, TextInput
 from lcaudit.core.measurements import (
     BatchNormReplay,
     CheckpointRecord,
@@ -28,6 +29,8 @@ if TYPE_CHECKING:  # names and shapes are looked at without torch
     import numpy as np
     import torch
 
+    from lcaudit.core.program import Program
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -35,6 +38,7 @@ class Checkpoint:
 
     ``config``: the ``config.json`` beside it, as JSON that nobody has checked; empty if there is none. ``beside``:
     other small JSON objects beside it, by name, as unchecked. ``tokenizer``: the ``tokenizer.json`` beside it.
+    ``program``: the network's own graph, where the file holds one.
     """
 
     record: CheckpointRecord
@@ -44,6 +48,7 @@ class Checkpoint:
     config: Mapping[str, Any] = field(default_factory=dict)
     beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tokenizer: Path | None = None
+    program: Program | None = None
 
 
 #: Kinds of interpolation by which pictures are resized.
@@ -55,7 +60,7 @@ class Shaping:
     """What is done to a picture before a network sees it.
 
     Attributes:
-        size: (height, width) that is cut out of the middle in the end.
+        size: (height, width) that is cut out of the middle in the end; (0, 0) where only the normalisation is known.
         resize: (height, width) that the picture is resized to before.
         mode: ``centre``: so that it covers ``resize``, aspect kept; ``border``: so that it fits into it, the rest
             filled with the mean colour; ``squash``: to it, aspect not kept.
@@ -113,28 +118,6 @@ class Family:
 
 
 @dataclass(frozen=True, slots=True)
-class TextInput:
-    """How a network reads text: what a probe of text needs to know of it.
-
-    Attributes:
-        objective: ``causal``: outputs [b, L, V] predict each next token; ``masked``: outputs [b, L, V] predict the
-            tokens that were hidden; ``sequence``: outputs [b, K] are of whole samples; ``embedding``: outputs
-            [b, h] are of whole samples and no class.
-        longest: most tokens that a sample may have.
-        padding: index of the token that fills up; the network itself takes no notice of positions that hold it.
-            ``None`` where it has none: later positions never change earlier ones.
-        hidden: index of the token that hides another, for ``masked``.
-        tokenizer: the ``tokenizer.json`` beside the weights, ``None`` where there is none.
-    """
-
-    objective: Literal["causal", "masked", "sequence", "embedding"]
-    longest: int
-    padding: int | None = None
-    hidden: int | None = None
-    tokenizer: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Network:
     """The network with the checkpoint's weights in it, in eval mode, on the CPU.
 
@@ -162,6 +145,7 @@ class Probe:
         mask: positions in order of use → bool [b, T], true where a token is real; ``None`` if nothing is padded.
         pixels: positions in order of use → float32 [b, c, h, w] in [0, 1], before they are normalised; ``None``
             where samples are no such images.
+        meaning: of the outputs; ``None`` where outputs and labels must tell.
     """
 
     record: ProbeRecord
@@ -170,6 +154,7 @@ class Probe:
     keys: np.ndarray
     mask: Callable[[int, int], torch.Tensor] | None = None
     pixels: Callable[[int, int], torch.Tensor] | None = None
+    meaning: Meaning | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,23 +264,19 @@ SecondMoments: TypeAlias = "torch.Tensor | KeptRows | Sketch"
 class InputMoments:
     """Sums over the rows of a layer's input, kept apart for each group of samples.
 
-    With G sample groups, K channel groups (1 unless a grouped convolution), d entries per row and
-    T taps (positions of the kernel; 1 for a linear layer):
+    With G sample groups, K channel groups (1 unless a grouped convolution) and d entries per row:
 
     Attributes:
         second: float64 [G, K, d, d], Σ x xᵀ over rows; for a wide layer what stands for it.
-        cross: float64 [G, K, d, T], Σ x_i s_t, where s_t is 1 where tap t lies inside the input and 0
-            where it lies in zero padding; for a linear layer Σ x.
-        overlap: float64 [T, T], E[s_t s_u] over positions (the same for every sample).
-        tap: int64 [d], the tap of each entry; channel: int64 [d], its channel within the group.
+        first: float64 [G, K, d], Σ x over rows.
+        channel: int64 [d], the channel of each entry within its group.
         channel_sum, channel_square: float64 [G, K, c], Σ x and Σ x² over every element of the channel.
-        rows: int64 [G] rows summed; elements: int64 [G] elements per channel summed.
+        rows: int64 [G] rows summed; elements: int64 [G] elements per channel summed, the zeros that a convolution
+            puts around its input among them.
     """
 
     second: SecondMoments
-    cross: torch.Tensor
-    overlap: torch.Tensor
-    tap: torch.Tensor
+    first: torch.Tensor
     channel: torch.Tensor
     channel_sum: torch.Tensor
     channel_square: torch.Tensor
@@ -322,7 +303,8 @@ class SampleGram:
 class LayerMoments:
     """Everything measured at one layer. ``gradient``: float64 [G, K, o, o], Σ g gᵀ over rows, each
     sample's own loss, or what stands for it; ``samples``: int64 [G]; ``block``: of the layer's own Fisher, or
-    why it is not known; ``form``: in words, what was kept in the place of sums, and why."""
+    why it is not known; ``form``: in words, what was kept in the place of sums, and why; ``normed``: the input's
+    sums after normalisations that work on each sample by itself, by name, in as many groups as threads summed them."""
 
     layer: LayerRecord
     inputs: InputMoments
@@ -332,6 +314,7 @@ class LayerMoments:
     weight_norm: float
     block: SampleGram | str = ""
     form: str = ""
+    normed: Mapping[str, InputMoments] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

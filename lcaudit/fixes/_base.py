@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lcaudit.core.measurements import LayerRecord, LayerSpectra, Measurements
-from lcaudit.core.outcomes import Effect, Finding, Fix
+from lcaudit.core.outcomes import Effect, Finding, Fix, Price
 from lcaudit.core.quantity import Quantity, ratio
 from lcaudit.core.recipe import Step
 from lcaudit.core.text import count, display_name, one_line
@@ -86,15 +86,15 @@ def layers_of(finding: Finding, measurements: Measurements) -> tuple[LayerSpectr
     return tuple(spectra for spectra in measurements.layers if spectra.layer.name in finding.layers)
 
 
-def gaining(change: str, finding: Finding, measurements: Measurements) -> tuple[LayerSpectra, ...]:
-    """The finding's layers that ``change`` is computed to improve and that it can be folded into.
+def gaining(change: str, finding: Finding, measurements: Measurements, least: float = 1.0) -> tuple[LayerSpectra, ...]:
+    """The finding's layers that ``change`` is computed to improve by more than ``least``, and that stand alone.
 
     What it would make worse is never proposed.
     """
     return tuple(
         spectra
         for spectra in layers_of(finding, measurements)
-        if change in spectra.what_if and spectra.what_if[change].gain.value > 1 and alone(spectra.layer)
+        if change in spectra.what_if and spectra.what_if[change].gain.value > least and alone(spectra.layer)
     )
 
 
@@ -118,6 +118,27 @@ def best_gain(fix: Fix) -> float:
     judged = [effect.gain.value for effect in fix.effects if effect.metric.startswith(f"κ_{_GAIN}")]
     gains = [gain for gain in judged if not math.isnan(gain)]
     return max(gains, default=0.0)
+
+
+def price(layers: Sequence[LayerSpectra], parameters: int, operations: int, *, retraining: bool = False) -> Price:
+    """Of something put before each layer.
+
+    Args:
+        parameters: learned numbers for each channel that a layer reads. operations: for each number that it reads.
+    """
+    read = [spectra.layer for spectra in layers]
+    known = all(layer.elements for layer in read)
+    return Price(
+        parameters * sum(layer.channels for layer in read),
+        operations * sum(layer.elements for layer in read) if known else None,
+        retraining,
+    )
+
+
+#: Least gain for which weights are advised to be trained again.
+MORE_THAN_NOTHING = 1.5
+#: A price of nothing, for changes of numbers that the network has already.
+FREE = Price(0, 0, False)
 
 
 def foldable(layer: LayerRecord) -> bool:
@@ -166,8 +187,7 @@ def pad_with_zeros(padded: Sequence[LayerSpectra], layers: Sequence[LayerSpectra
 #: What becomes of zero padding, after the subject and verb of :func:`pad_with_zeros`.
 BORDERS = (
     "the zeros are put there before the change, in a step of their own, so that outputs at the borders stay the "
-    "same too. The gain below is computed with zeros put there after it, which differs little where few positions "
-    "touch the border, and by up to 1.7× on 8×8 maps; `lcaudit fix` predicts and measures the one that is made."
+    "same too; the gain is computed for exactly that."
 )
 NO_PLAIN_LAYER = "no plain nn.Linear or convolution applies it"
 

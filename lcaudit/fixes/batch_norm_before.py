@@ -24,6 +24,7 @@ from lcaudit.fixes._base import (
     named,
     pad_with_zeros,
     paths_in_code,
+    price,
 )
 
 CODE = '''\
@@ -124,6 +125,7 @@ def propose(finding: Finding, measurements: Measurements) -> Fix | None:
             "Two parameters and two statistics per input channel; one multiplication and addition per input, which can "
             "be folded away again for use; no retraining."
         ),
+        price=price(layers, parameters=2, operations=2),
     )
 
 

@@ -23,6 +23,7 @@ from lcaudit.fixes._base import (
     named,
     pad_with_zeros,
     paths_in_code,
+    price,
 )
 
 CODE = '''\
@@ -109,6 +110,7 @@ def propose(finding: Finding, measurements: Measurements) -> Fix | None:
         how=" ".join(how),
         code=CODE.replace("{names}", code) if code else "",
         cost="One stored constant and one subtraction per input channel; no learned parameters; no retraining.",
+        price=price(layers, parameters=0, operations=1),
     )
 
 

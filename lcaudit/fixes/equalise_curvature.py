@@ -10,7 +10,7 @@ from lcaudit.core.outcomes import Effect, Finding, Fix
 from lcaudit.core.quantity import exact
 from lcaudit.core.recipe import Step
 from lcaudit.core.text import count, one_line
-from lcaudit.fixes._base import NO_PLAIN_LAYER, Plan, Remedy, Study, are_paths
+from lcaudit.fixes._base import FREE, NO_PLAIN_LAYER, Plan, Remedy, Study, are_paths
 
 #: Sweeps over the pairs of a chain, each of which balances one pair; far more than a chain of 100 layers needs.
 SWEEPS = 20_000
@@ -95,6 +95,7 @@ def propose(finding: Finding, measurements: Measurements) -> Fix | None:
         ),
         code=CODE.replace("{pairs}", repr(balanced)) if are_paths(layers) else "",
         cost="None: no parameter is added; optimiser state must be made anew.",
+        price=FREE,
     )
 
 

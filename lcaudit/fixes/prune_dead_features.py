@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lcaudit.core.links import Link
 from lcaudit.core.measurements import LayerSpectra, Measurements
-from lcaudit.core.outcomes import Finding, Fix
+from lcaudit.core.outcomes import Finding, Fix, Price
 from lcaudit.core.recipe import Step
 from lcaudit.core.text import count
 from lcaudit.fixes._base import Plan, Remedy, Study, briefly, layers_of, named
@@ -40,6 +40,11 @@ def _idle(layers: tuple[LayerSpectra, ...]) -> int:
     return sum(spectra.input.zero * spectra.layer.outputs // max(1, spectra.layer.groups) for spectra in layers)
 
 
+def _multiplied(layers: tuple[LayerSpectra, ...]) -> int:
+    """How often one of these weights is multiplied by a zero in one sample."""
+    return sum(_idle((spectra,)) * spectra.layer.positions for spectra in layers)
+
+
 def _removal(layers: tuple[LayerSpectra, ...], of: tuple[LayerSpectra, ...]) -> Fix:
     rest = tuple(spectra for spectra in of if spectra not in layers)
     how = (
@@ -62,6 +67,7 @@ def _removal(layers: tuple[LayerSpectra, ...], of: tuple[LayerSpectra, ...]) -> 
         how=how,
         code=CODE,
         cost="None at run time, the network gets smaller; optimiser state must be made anew.",
+        price=Price(-_idle(layers), -2 * _multiplied(layers), False),
     )
 
 
@@ -81,6 +87,7 @@ def _advice(layers: tuple[LayerSpectra, ...]) -> Fix:
         ),
         code="",
         cost="Removing: none at run time, the network gets smaller. Waking: some retraining.",
+        price=Price(-_idle(layers), -2 * _multiplied(layers), True),
     )
 
 

@@ -9,7 +9,7 @@ from lcaudit.core.measurements import Measurements
 from lcaudit.core.outcomes import Finding, Fix
 from lcaudit.core.recipe import Step
 from lcaudit.core.text import count
-from lcaudit.fixes._base import Plan, Remedy, Study
+from lcaudit.fixes._base import FREE, Plan, Remedy, Study
 
 if TYPE_CHECKING:
     from lcaudit.core.types import ChannelStatistics
@@ -66,6 +66,7 @@ def request(measurements: Measurements) -> Fix:
         ),
         code=CODE,
         cost="One forward pass over a few thousand samples; no parameters; no retraining.",
+        price=FREE,
     )
 
 

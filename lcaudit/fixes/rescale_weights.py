@@ -10,7 +10,7 @@ from lcaudit.core.outcomes import Effect, Finding, Fix
 from lcaudit.core.quantity import exact
 from lcaudit.core.recipe import Step
 from lcaudit.core.text import count
-from lcaudit.fixes._base import Plan, Remedy, Study, are_paths, briefly, insertable, layers_of, named
+from lcaudit.fixes._base import FREE, Plan, Remedy, Study, are_paths, briefly, insertable, layers_of, named
 
 CODE = '''\
 import torch
@@ -68,6 +68,7 @@ def propose(finding: Finding, measurements: Measurements) -> Fix | None:
         ),
         code=CODE.replace("{pairs}", repr(pairs)) if are_paths([*pairs, *(norm for norm, _ in pairs.values())]) else "",
         cost="None: no parameter is added; optimiser state must be made anew.",
+        price=FREE,
     )
 
 

@@ -11,9 +11,13 @@ from typing import Any
 import torch
 
 from lcaudit import capture, opening, probes, recipes
+from lcaudit.core import hub
+from lcaudit.core.declared import PREFIX
+from lcaudit.core.errors import UsageError
 from lcaudit.core.machine import DTYPES, choose_device
 from lcaudit.core.measurements import ProbeFit
 from lcaudit.core.recipe import METADATA_KEY, Step
+from lcaudit.core.text import display_name
 from lcaudit.core.types import FactorMoments, Network, Probe
 from lcaudit.spectra.plug_in import second_moments
 
@@ -28,17 +32,26 @@ class Bench:
             likewise.
     """
 
-    def __init__(self, model: Path, data: str, samples: int | None, options: dict[str, Any]) -> None:
+    def __init__(self, model: str | Path, data: str, samples: int | None, options: dict[str, Any]) -> None:
         self.options = options
         get = options.get
-        checkpoint, networks = opening.networks_of(model, get("arch"))
+        most = get("max_download", hub.MOST)
+        checkpoint, networks = opening.networks_of(model, get("arch"), most, base=get("base"))
         text = checkpoint.texts.get(METADATA_KEY)
-        self.earlier: tuple[Step, ...] = recipes.parse(text, model.name).steps if text is not None else ()
+        if checkpoint.program and not get("arch"):
+            raise UsageError(
+                f"{display_name(checkpoint.record.name)}: fixes change modules, and an exported program has none",
+                "fix the weights that it was exported from, or pass --arch file.py:factory",
+            )
+        #: what ``lcaudit export`` said of the network, which fixes leave as it is
+        self.declared = {key: value for key, value in checkpoint.texts.items() if key.startswith(PREFIX)}
+        self.earlier: tuple[Step, ...] = recipes.parse(text, checkpoint.record.name).steps if text is not None else ()
         self.seed = get("seed", 0)
         self.task: dict[str, Any] = {"task": get("task", "auto"), "ignore_index": get("ignore_index", -100)}
         open_probe = partial(
-            probes.open_probe, data, networks[0], root=get("data_root"), split=get("split"), seed=self.seed,
-            mean=get("mean"), std=get("std"), **self.task,
+            opening.probe_of, data, networks[0], most, root=get("data_root"), split=get("split"), seed=self.seed,
+            mean=get("mean"), std=get("std"), columns=get("columns"), input_size=get("input_size"),
+            interpolation=get("interpolation"), tokenizer=get("tokenizer"), max_tokens=get("max_tokens"), **self.task,
         )  # fmt: skip
         available = open_probe(samples=2).record.available
         half = min(available // 2, probes.DEFAULT_SAMPLES) if samples is None else samples
@@ -50,7 +63,7 @@ class Bench:
         self.network, whole, _ = opening.identified(
             networks, whole, batch_size=asked, seed=self.seed, **self.task, **self.run
         )
-        self.run["batch_size"] = capture.first_batch_size(asked, device, len(whole.keys))
+        self.run["batch_size"] = capture.first_batch_size(asked, device, whole, self.network.record.classes)
         keys = whole.keys[: max(2, min(half, len(whole.keys)))]
         measuring = capture.part_of(whole, keys, True, len(keys))
         assert measuring is not None, "at least two samples are measured"

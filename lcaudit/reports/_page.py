@@ -43,6 +43,7 @@ class FixView:
     fix: Fix
     applicability: str
     promise: str
+    price: str
     rows: tuple[tuple[str, ...], ...]
     rest: tuple[tuple[str, ...], ...]
     lines: int
@@ -144,11 +145,12 @@ def _facts(report: Report) -> tuple[tuple[str, str], ...]:
     if fit is None:
         facts.append(("On the probe", "not run: the weights are not all finite"))
     elif fit.error is None:
-        facts.append(("On the probe", f"no labels; predictive entropy {numbers.spoken(fit.entropy)}"))
+        facts.append(("On the probe", summary.unlabelled(report, "; ")))
     else:
         beside = f"; the checkpoint records {numbers.percent(1 - recorded.value)}" if recorded else ""
-        loss = f"; loss {numbers.spoken(fit.loss)}" if fit.loss else ""
-        facts.append(("On the probe", f"error {numbers.spoken(replace(fit.error, unit='share'))}{beside}{loss}"))
+        loss = f"; {summary.loss_words(fit)}" if fit.loss else ""
+        error = f"{summary.error_words(fit)} {numbers.spoken(replace(fit.error, unit='share'))}"
+        facts.append(("On the probe", f"{error}{beside}{loss}"))
     if measured.checkpoint.unwrapped:
         facts.append(("Weights", "; ".join(measured.checkpoint.unwrapped)))
     facts.append(("SHA-256", measured.checkpoint.sha256))
@@ -199,6 +201,7 @@ def _fix(fix: Fix, links: Mapping[str, str]) -> FixView:
         fix=fix,
         applicability=summary.APPLICABILITY[fix.applicability],
         promise=summary.promise(fix),
+        price=summary.price(fix),
         rows=tuple(rows[:shown]),
         rest=tuple(rows[shown:]),
         lines=len(fix.code.splitlines()),

@@ -18,7 +18,15 @@ from lcaudit.reports._profile import Series, profile
 
 #: Beyond this many layers only those named in a finding and the worst ones keep their spectra.
 _MOST_PLOTS = 80
-_CHANGES = {"centring": "after centring", "batch_norm": "after BatchNorm"}
+_CHANGES = {
+    "centring": "after centring",
+    "batch_norm": "after BatchNorm",
+    "whitening": "after whitening",
+    "layer_norm": "after LayerNorm",
+    "rms_norm": "after RMSNorm",
+}
+#: The changes whose product with Σ_g is told; Σ_g stays as it is under them alone.
+_KEPT = ("centring", "batch_norm", "whitening")
 _PRODUCT = "Stands for the layer's Fisher block: close at a linear head, tens of times off either way in convolutions."
 
 
@@ -180,6 +188,7 @@ def _facts(one: LayerSpectra) -> tuple[tuple[str, str], ...]:
         ("Shape", f"{shape}, {count(layer.parameters, 'parameter')}"),
         ("Reads", reads),
         ("Rows", f"{count(one.samples, 'sample')} × {count(layer.positions, 'position')}{enough}"),
+        *([("κ_80 of Σ_x is", numbers.made_of(parts))] if (parts := one.attribution.get("80")) else []),
         ("Mean's share of the energy", f"{energy.value}{f' ({energy.interval})' if energy.interval else ''}"),
         ("Dead inputs", f"{one.input.zero} of {one.input.dimension}"),
         ("‖W‖", numbers.number(one.weight_norm)),
@@ -223,6 +232,9 @@ def _rows(one: LayerSpectra) -> tuple[tuple[str, ...], ...]:
         rows.append((label, *_kappas(spectrum.condition_number), largest.value, largest.interval, rank, effective))
     for key, change in one.what_if.items():
         rows.append((f"Σ_x {_CHANGES.get(key, key)}", *_kappas(change.condition_number), "", "", "", ""))
+    for key in _KEPT:
+        if key in one.what_if and (product := one.what_if[key].product):
+            rows.append((f"Σ_x ⊗ Σ_g {_CHANGES[key]}", *_kappas(product), "", "", "", ""))
     return tuple(rows)
 
 

@@ -87,6 +87,7 @@ def _details(finding: Finding) -> Iterator[str]:
     for fix in finding.fixes:
         promised = summary.promise(fix)
         shown = f": {prose(promised)}" if promised else ""
+        shown += f" ({prose(priced)})" if (priced := summary.price(fix)) else ""
         yield f"- Fix ({summary.TAGS[fix.applicability]}): {prose(fix.title)}{shown}. {prose(fix.how)}"
     yield from (f"- `lcaudit explain {review.printable(finding.rule)[:12].replace('`', '')}`", "", "</details>")
 

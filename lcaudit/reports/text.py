@@ -119,11 +119,11 @@ def _fit(report: Report) -> Iterator[str]:
         return
     if fit.error is not None:
         beside = f", recorded {numbers.percent(1 - recorded.value)}" if recorded else ""
-        yield f"error {numbers.spoken(replace(fit.error, unit='share'))}{beside}"
+        yield f"{summary.error_words(fit)} {numbers.spoken(replace(fit.error, unit='share'))}{beside}"
     if fit.loss is not None:
-        yield f"loss {numbers.spoken(fit.loss)}"
+        yield summary.loss_words(fit)
     if fit.error is None and fit.loss is None:
-        yield f"no labels, predictive entropy {numbers.spoken(fit.entropy)}"
+        yield summary.unlabelled(report, ", ")
 
 
 def _finding(finding: Finding, report: Report, style: Style) -> Iterator[str]:
@@ -160,6 +160,8 @@ def _fix(fix: Fix, style: Style, start: str) -> Iterator[str]:
     promised = summary.promise(fix)
     title = f"[{fix.applicability}] {fix.title}" + (f": {promised}" if promised else "")
     yield from wrapped(prose(title), style.width, start, "         ")
+    if priced := summary.price(fix):
+        yield from wrapped(prose(f"costs {priced}"), style.width, "         ")
     if style.verbosity <= 0:
         return
     rows = [_effect(effect, style.width) for effects in summary.ranked(fix) for effect in effects]

@@ -96,7 +96,20 @@ def before_after(spectra: LayerSpectra) -> str:
 
 def layer_sentence(spectra: LayerSpectra) -> str:
     """One layer's row in the evidence of a finding that lists several."""
+    energy = figures.percent(spectra.mean_energy.value)
+    made = f"; κ_80 = {figures.made_of(parts)}" if (parts := spectra.attribution.get("80")) else ""
     return (
-        f"{display_name(spectra.layer.name)}: {before_after(spectra)}; "
-        f"the mean holds {figures.percent(spectra.mean_energy.value)} of its input's energy."
+        f"{display_name(spectra.layer.name)}: {before_after(spectra)}{made}; "
+        f"the mean holds {energy} of its input's energy."
+    )
+
+
+def parts_sentence(spectra: LayerSpectra) -> tuple[str, ...]:
+    """What κ_80 is made of, in a sentence of its own, where that is known."""
+    parts = spectra.attribution.get("80")
+    if parts is None:
+        return ()
+    return (
+        f"κ_80 is a product of three parts: {figures.made_of(parts)}. Centring takes the first away, BatchNorm the "
+        "first two, nothing short of decorrelating features the third.",
     )

@@ -12,12 +12,13 @@ Why it matters
     A layer's own optimisation problem has, up to the gradient's part, the condition number of its input:
     gradient descent needs steps in proportion. A large common mean is the most frequent reason, and the
     cheapest to mend. What it does to a whole training run depends on all other layers, and is not
-    predicted here.
+    predicted here: small networks trained from scratch with a BatchNorm before the layers that this rule
+    named were not reliably faster, nor more accurate (docs/does-it-matter.md).
 
 How it is measured
     Σ_x and the means are summed over all samples and positions of the probe in eval mode. The normalised
-    input's Σ_x follows in closed form from the same sums, borders included, with padding taken as the
-    channel's mean. Both figures come from the same samples, so the gain is paired.
+    input's Σ_x follows in closed form from the same sums, borders included: zeros that pad the input are put
+    there before the normalisation. Both figures come from the same samples, so the gain is paired.
 
 How sure
     The closed form agrees with layers that were really changed to 1e-6. The interval is a grouped
@@ -32,9 +33,9 @@ False alarms
 
 What to do
     For a new training run, normalise where the finding says: for a residual stream, pre-activation blocks
-    (BatchNorm, ReLU, convolution) do it. For a trained network, a BatchNorm before a zero-padded
-    convolution changes what happens at the borders, so it needs some retraining; before a linear layer or
-    a convolution without padding it can be folded exactly.
+    (BatchNorm, ReLU, convolution) do it. For a trained network, `lcaudit fix` puts a BatchNorm before the
+    layer and folds it into the weights, so that the outputs stay the same; where a convolution pads with
+    zeros, the padding becomes a step of its own before the norm, which keeps the borders the same too.
 
 Source
     Huang, Qin, Liu, Zhu and Shao, ECCV 2020 (arXiv 2002.10801); He, Zhang, Ren and Sun, "Identity

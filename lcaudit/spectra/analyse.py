@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lcaudit.core.measurements import FactorSpectrum, LayerSpectra
+from lcaudit.core.measurements import FactorSpectrum, LayerSpectra, WhatIf
 from lcaudit.core.quantity import Quantity, exact
 from lcaudit.core.types import LayerMoments
 from lcaudit.spectra import fisher_block
@@ -19,6 +19,7 @@ from lcaudit.spectra.factor import Factor
 from lcaudit.spectra.intervals import estimates
 from lcaudit.spectra.resample import treated_products
 from lcaudit.spectra.sides import GradientSide, InputSide, bounds_of, gradient_side, input_side, of_eigenvalues
+from lcaudit.spectra.what_if import of_product
 
 #: More samples than this many times those measured are never asked for: the extrapolation says no more than "many".
 MOST_GROWTH = 1e4
@@ -70,7 +71,8 @@ def analyse(moments: LayerMoments, *, float32: bool, inputs: InputSide | None = 
         gradient=gradient.summary,
         fisher=fisher,
         mean_energy=inputs.mean_energy,
-        what_if=inputs.what_if,
+        what_if=_with_products(inputs, gradient, n),
+        attribution=inputs.attribution,
         weight_norm=moments.weight_norm,
         scaled_curvature=fisher_block.scaled(block, moments.weight_norm)
         if block
@@ -113,6 +115,17 @@ def _product(
     if found.largest.value > 0:
         logs[LARGEST] = math.log(found.largest.value)
     return found, Treated(logs, logs, logs, np.empty((0, FIGURES)), np.full(FIGURES, np.inf))
+
+
+def _with_products(inputs: InputSide, gradient: GradientSide, n: int) -> dict[str, WhatIf]:
+    """The what-ifs, each with κ_p of the layer's product, where the eigenvalues of both factors are known."""
+    right = gradient.values
+    if not isinstance(right, Factor):
+        return dict(inputs.what_if)
+    return {
+        name: replace(one, product=of_product(inputs.changed[name], right, n)) if name in inputs.changed else one
+        for name, one in inputs.what_if.items()
+    }
 
 
 def _scaled(fisher: FactorSpectrum, of_products: Treated, weight_norm: float, n: int, judged: bool) -> Quantity:

@@ -103,16 +103,15 @@ class DualMoment:
     def _subtracted(self, change: str) -> tuple[list[int], np.ndarray]:
         """Which of the extra rows a change takes, and with which weights."""
         assert self.moment, "asked of an input"
-        taps = self.moment.taps.shape[1]
         if change == "centred":
-            return [2 * taps], -np.eye(1)
-        return list(range(2 * taps)), -np.kron([[0.0, 1.0], [1.0, 0.0]], np.eye(taps))
+            return [2], -np.eye(1)
+        return [0, 1], -np.array([[0.0, 1.0], [1.0, 0.0]])
 
     def _extra(self, k: int) -> np.ndarray:
-        """Rows that changes subtract: channel means by tap, what goes with them, and the mean."""
+        """Rows that changes subtract: channel means, what goes with them, and the mean."""
         if self.moment is None:
             return np.empty((0, self.kept.shape[2]))
-        return np.concatenate([self.moment.taps[k], self.moment.half[k].T, self.moment.mean[k, None]])
+        return np.stack([self.moment.centre[k], self.moment.half[k], self.moment.mean[k]])
 
     def _product(self, k: int, normed: bool | None) -> np.ndarray:
         """Inner products of the rows and the extra ones, entries scaled."""
@@ -158,8 +157,7 @@ def summed_inputs(inputs: InputMoments) -> InputMoments:
     return replace(
         inputs,
         second=_sums(replace(kept, rows=kept.rows[:, :, live], squares=kept.squares[:, :, live])),
-        cross=inputs.cross[:, :, live],
-        tap=inputs.tap[live],
+        first=inputs.first[:, :, live],
         channel=channels[inputs.channel[live]],
         channel_sum=inputs.channel_sum[:, :, alive],
         channel_square=inputs.channel_square[:, :, alive],

@@ -30,6 +30,8 @@ from lcaudit.spectra.intervals import jackknife_error
 MOST_GAP = 1.25
 #: Eigenvectors that are followed from the whole sample to each of its parts.
 _BLOCK, _STEPS, _TOLERANCE = 6, 50, 1e-7
+#: An interval that reaches beyond exp of this, more than float64 holds, says nothing.
+_MOST_LOG = 700.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,16 +127,16 @@ def ratio(product: Treated, own: Largest) -> Quantity:
 
 def _between(own: Largest, upper: float, lower: float, upper_error: float, lower_error: float) -> Quantity:
     """From the logarithms of both ends and their standard errors."""
-    ends = upper, lower, upper_error, lower_error
-    if not all(map(math.isfinite, ends)):
+    groups = len(own.left_out)
+    reach = student_t(groups - 1, 0.9) if groups > 1 else math.nan
+    low, high = min(upper, lower) - reach * lower_error, max(upper, lower) + reach * upper_error
+    if not (math.isfinite(low) and high < _MOST_LOG):
         value = upper if math.isfinite(upper) else lower
         return Quantity(math.exp(value), method="plug-in, no interval", n=own.rows, reliable=False)
-    groups = len(own.left_out)
-    reach = student_t(groups - 1, 0.9)
     return Quantity(
         math.exp((upper + lower) / 2),
-        low=math.exp(min(upper, lower) - reach * lower_error),
-        high=math.exp(max(upper, lower) + reach * upper_error),
+        low=math.exp(low),
+        high=math.exp(high),
         method=f"between held-out and plug-in eigenvalue, each widened by resampling {groups} groups of samples",
         n=own.rows,
         plug_in=math.exp(upper),

@@ -1,16 +1,17 @@
 """Second moments of a layer's input, as measured and after a change, on all samples or without one group.
 
-With x a row, s its validity (1 inside the input, 0 in zero padding), m and v the mean and variance of
-each entry's channel over all its elements:
+With x a row, m and v the mean and variance of each entry's channel over all its elements, the zeros that a
+convolution puts around its input among them:
 
     Σ_x       = E[x xᵀ]
     centred   = Σ_x − μ μᵀ,                                μ = E[x]
-    centring  = E[(x − s∘m)(x − s∘m)ᵀ]                      subtract each channel's mean, then pad with zeros
-    batch_norm = D^-½ centring D^-½,  D = diag(v + ε)        batch norm with γ = 1, β = 0, then pad with zeros
+    centring  = E[(x − m)(x − m)ᵀ]                          pad with zeros, then subtract each channel's mean
+    batch_norm = D^-½ centring D^-½,  D = diag(v + ε)        pad with zeros, then batch norm with γ = 1, β = 0
+    whitening = pseudo-inverse of centred^½ on both sides: 1 in every direction of centred that is not 0
 
-``centring`` and ``batch_norm`` are exact at the borders: cross = E[x sᵀ] and overlap = E[s sᵀ] are
-measured. For a linear layer s = 1 and they are the familiar covariance and, but for ε, correlation.
-Both are Σ_x less a matrix of rank 2T, which is how they are formed and applied to vectors.
+Padding comes first, for so the change can be undone in the layer's weight and bias and the function is the same at
+the borders too: that is the change that ``lcaudit fix`` makes. For a linear layer they are the familiar covariance
+and, but for ε, correlation. Both are Σ_x less a matrix of rank 2, which is how they are formed and applied to vectors.
 """
 
 from __future__ import annotations
@@ -30,15 +31,14 @@ BATCH_NORM_EPS = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class SecondMoment:
-    """Moments over some samples; K channel groups, d entries, T taps.
+    """Moments over some samples; K channel groups, d entries.
 
     Attributes:
         total: [K, d, d], Σ x xᵀ over all samples; empty where it is kept in another form. removed: the part of
             it over samples left out, if any.
         squares: [K, d], Σ x² over the samples that remain. rows: how many x remain.
         mean: [K, d]. channel_variance: [K, d], of each entry's channel.
-        taps: [K, T, d], each entry's channel mean in the row of its tap, else 0.
-        half: [K, d, T], such that centring = Σ_x − half·taps − (half·taps)ᵀ.
+        centre: [K, d], m. half: [K, d], μ − m/2, such that centring = Σ_x − half·mᵀ − m·halfᵀ.
     """
 
     total: np.ndarray
@@ -47,7 +47,7 @@ class SecondMoment:
     rows: int
     mean: np.ndarray
     channel_variance: np.ndarray
-    taps: np.ndarray
+    centre: np.ndarray
     half: np.ndarray
 
     def uncentred(self) -> np.ndarray:
@@ -62,14 +62,13 @@ class SecondMoment:
         """Σ of the input after its channel means are subtracted, [K, d, d]."""
         if self.centring_is_centred:
             return self.centred()
-        left = np.concatenate([self.half, self.taps.swapaxes(1, 2)], axis=2)
-        right = np.concatenate([self.taps, self.half.swapaxes(1, 2)], axis=1)
-        return self.uncentred() - left @ right
+        product = self.half[:, :, None] * self.centre[:, None, :]
+        return self.uncentred() - product - product.swapaxes(1, 2)
 
     @property
     def centring_is_centred(self) -> bool:
         """Whether channels' means are the rows': without padding, and without a stride that leaves positions out."""
-        return self.taps.shape[1] == 1 and np.array_equal(self.taps[:, 0], self.mean)
+        return np.array_equal(self.centre, self.mean)
 
     def batch_norm(self) -> np.ndarray:
         """Σ of the input after batch normalisation, [K, d, d]."""
@@ -97,8 +96,8 @@ class SecondMoment:
             result = result - self.removed @ vectors
         result = result / self.rows
         if change == "centring":
-            result -= self.half @ (self.taps @ vectors)
-            result -= self.taps.swapaxes(1, 2) @ (self.half.swapaxes(1, 2) @ vectors)
+            result -= self.half[:, :, None] * (self.centre[:, None, :] @ vectors)
+            result -= self.centre[:, :, None] * (self.half[:, None, :] @ vectors)
         return result
 
     def diagonal(self, change: str) -> np.ndarray:
@@ -106,7 +105,7 @@ class SecondMoment:
         own = self.squares / self.rows
         if change == "input":
             return own
-        centred = own - 2 * (self.half * self.taps.swapaxes(1, 2)).sum(2)
+        centred = own - 2 * self.half * self.centre
         return centred if change == "centring" else centred * self.scale() ** 2
 
     def measured(self, change: str) -> np.ndarray:
@@ -135,11 +134,10 @@ class GroupedMoments:
             self._squares = np.asarray(inputs.second.squares)
             self._second = np.empty((*self._squares.shape[:2], 0, 0))
         self._total = self._second.sum(0)
-        names = ("cross", "channel_sum", "channel_square", "rows", "elements")
+        names = ("first", "channel_sum", "channel_square", "rows", "elements")
         self._sums = {name: np.asarray(getattr(inputs, name)) for name in names}
         self._totals = {name: sums.sum(0) for name, sums in self._sums.items()}
-        self._tap, self._channel = np.asarray(inputs.tap), np.asarray(inputs.channel)
-        self._overlap = np.asarray(inputs.overlap)
+        self._channel = np.asarray(inputs.channel)
 
     def shares(self) -> np.ndarray:
         """Share of the rows that each group holds, [G]."""
@@ -163,19 +161,17 @@ class GroupedMoments:
 
     def _moment(self, removed: np.ndarray | None, squares: np.ndarray, sums: dict[str, np.ndarray]) -> SecondMoment:
         rows, elements = max(1, int(sums["rows"])), max(1, int(sums["elements"]))  # sums over none are 0
-        cross = sums["cross"] / rows
+        mean = sums["first"] / rows
         channel_mean = sums["channel_sum"] / elements
         channel_variance = np.maximum(sums["channel_square"] / elements - channel_mean**2, 0)
-        entries = np.arange(len(self._tap))
-        taps = np.zeros(cross.swapaxes(1, 2).shape)
-        taps[:, self._tap, entries] = channel_mean[:, self._channel]
+        centre = channel_mean[:, self._channel]
         return SecondMoment(
             total=self._total,
             removed=removed,
             squares=squares,
             rows=rows,
-            mean=cross[:, entries, self._tap],
+            mean=mean,
             channel_variance=channel_variance[:, self._channel],
-            taps=taps,
-            half=cross - 0.5 * taps.swapaxes(1, 2) @ self._overlap,
+            centre=centre,
+            half=mean - 0.5 * centre,
         )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from lcaudit.core.measurements import PERCENTILES, FactorSpectrum, WhatIf
+from lcaudit.core.measurements import PERCENTILES, Attribution, FactorSpectrum, WhatIf
 from lcaudit.core.quantity import Quantity, exact
 from lcaudit.core.types import KeptRows, LayerMoments, Sketch
 from lcaudit.spectra.bounds import Bounds, between, summary
@@ -21,16 +21,12 @@ from lcaudit.spectra.intervals import estimates, share, short_by
 from lcaudit.spectra.resample import CHANGES, INPUTS, gradient_factor, input_factors, treated
 from lcaudit.spectra.second_moment import GroupedMoments, SecondMoment
 from lcaudit.spectra.sketch import sketch_bounds
+from lcaudit.spectra.what_if import EXACT, behind_norms, taken_apart, whitened, whitening
 
 #: Rows per dimension below which no κ is judged.
 ROWS_PER_DIMENSION = 4
 #: Samples below which no interval is trusted: a tenth of fewer is no sample of its own.
 FEWEST_SAMPLES = 100
-
-_EXACT = {
-    "centring": "exact for this layer's input, zero padding applied after the change",
-    "batch_norm": "exact for this layer's input, ε = 1e-5, zero padding applied after the change",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +37,7 @@ class InputSide:
         values: its eigenvalues. judged: whether verdicts may rest on it.
         least_samples: with which anything is judged. growth: by how much the samples would have to grow.
         figures: logarithms of what is read off them; ``None`` for bounds.
+        changed: eigenvalues after each change; none for bounds. attribution: by p.
     """
 
     values: Factor | Bounds
@@ -53,6 +50,8 @@ class InputSide:
     least_samples: int
     growth: float
     figures: Treated | None = None
+    changed: Mapping[str, Factor] = field(default_factory=dict)
+    attribution: Mapping[str, Attribution] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,27 +84,27 @@ def input_side(moments: LayerMoments, n: int, float32: bool) -> InputSide:
         dual = DualMoment(inputs.second, whole.rows, whole, float32)
         enough, strained = False, 1.0
         factors = {name: plain(dual.whole(name)) for name in INPUTS}
-        centred = plain(dual.whole("centred")).full
+        centred = plain(dual.whole("centred"))
     else:
         enough = n >= wanted
         factors, strained = input_factors(grouped, len(moments.samples), enough, float32)
         if whole.centring_is_centred:
-            centred = factors["centring"].full
+            centred = factors["centring"]
         else:
-            centred = plain(Whole(whole.centred(), whole.measured("centring"), float32)).full
+            centred = plain(Whole(whole.centred(), whole.measured("centring"), float32))
     judged = enough and strained <= 1
     figures = {name: treated(factor) for name, factor in factors.items()}
     now = figures["input"][[KAPPA_80]]
     gains = {change: now - figures[change][[KAPPA_80]] for change in CHANGES}
-    unbounded = [Quantity(float(v), method="plug-in, no interval", reliable=False) for v in np.exp(centred.logs())]
-    if not centred.rank:  # a constant input
+    unbounded = [Quantity(float(v), method="plug-in, no interval", reliable=False) for v in np.exp(centred.full.logs())]
+    if not centred.full.rank:  # a constant input
         unbounded[LARGEST] = unbounded[TRACE] = exact(0.0)
+    shown = of_eigenvalues(factors["input"].full, layer.inputs, zero, estimates(figures["input"], n=n, enough=judged))
+    normed = behind_norms(moments.normed, shown.condition_number["80"], n, float32)
     return InputSide(
         values=factors["input"],
-        summary=of_eigenvalues(
-            factors["input"].full, layer.inputs, zero, estimates(figures["input"], n=n, enough=judged)
-        ),
-        centred=of_eigenvalues(centred, layer.inputs, zero, unbounded),
+        summary=shown,
+        centred=of_eigenvalues(centred.full, layer.inputs, zero, unbounded),
         mean_energy=mean_energy,
         what_if={
             change: WhatIf(
@@ -113,15 +112,21 @@ def input_side(moments: LayerMoments, n: int, float32: bool) -> InputSide:
                 condition_numbers(estimates(figures[change], n=n, enough=judged)),
                 replace(estimates(gains[change], n=n, enough=judged)[0], unit="×"),
                 factors[change].full.curve(),
-                _EXACT[change],
+                EXACT[change],
             )
             for change in CHANGES
-        },
+        }
+        | {"whitening": whitening(shown.condition_number["80"], centred)}
+        | {name: what_if for name, (what_if, _) in normed.items()},
         judged=judged,
         enough=enough,
         least_samples=wanted,
         growth=strained if strained > 1 else max(short_by(now), short_by(gains["batch_norm"])),
         figures=figures["input"],
+        changed={change: factors[change] for change in CHANGES}
+        | {"whitening": whitened(centred)}
+        | {name: factor for name, (_, factor) in normed.items()},
+        attribution=taken_apart(figures, n, judged),
     )
 
 

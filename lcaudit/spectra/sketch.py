@@ -75,8 +75,8 @@ def _changed(
     if change == "centred":
         mean = moment.mean[k]
         return test, image - mean[:, None] * (mean @ test), np.maximum(diagonal - mean**2, 0), 1.0
-    taps, half = moment.taps[k], moment.half[k]
-    image = image - half @ (taps @ test) - taps.T @ (half.T @ test)
+    centre, half = moment.centre[k], moment.half[k]
+    image = image - half[:, None] * (centre @ test) - centre[:, None] * (half @ test)
     diagonal = np.maximum(moment.diagonal("centring")[k], 0)
     if change == "centring":
         return test, image, diagonal, 1.0

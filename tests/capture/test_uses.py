@@ -96,13 +96,15 @@ def test_a_head_that_is_used_twice_has_no_closed_form():
     assert not one.layer.is_head and one.gradient_label == "expected, one draw per sample"
 
 
-def test_statistics_of_a_layers_input_leave_its_own_padding_out():
+def test_only_zeros_of_a_layers_padding_count_in_its_inputs_statistics():
     inputs = torch.randn(20, 2, 5, 5) + 1
     for mode in ("zeros", "reflect", "circular"):
         model = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1, padding_mode=mode), nn.Flatten(), nn.Linear(75, 2))
         moments = run(model, inputs).layers[0]
         torch.testing.assert_close(moments.inputs.channel_sum.sum(0)[0], inputs.double().sum((0, 2, 3)))
-        assert int(moments.inputs.elements.sum()) == inputs[:, 0].numel()
+        # zeros are elements, for a fix puts them there first; what other paddings repeat is in the image already
+        sides = 7 if mode == "zeros" else 5
+        assert int(moments.inputs.elements.sum()) == len(inputs) * sides**2
         assert moments.layer.geometry == "3×3, padding 1" + ("" if mode == "zeros" else f" {mode}")
 
 

@@ -17,6 +17,7 @@ from torch.utils.flop_counter import flop_registry
 from lcaudit.capture import _stream, fisher_block, measure
 from lcaudit.capture.handlers import _convolution
 from lcaudit.capture.handlers._base import add_product
+from lcaudit.capture.normed import NORMS
 from lcaudit.spectra import analyse
 from tests.cases import mlp, network, probe
 
@@ -133,6 +134,20 @@ def test_unfolding_would_be_noticed(monkeypatch):
 def test_operations_of_linear_layers():
     usual, ours = both(mlp(512, 512, 512, 512, 10), 512)
     assert ours.operations < 1.2 * usual.operations  # counted: 1.06, two full and two half products for three
+
+
+def test_norms_of_a_head_cost_next_to_nothing_or_are_left_out(monkeypatch):
+    torch.manual_seed(0)
+    inputs = torch.randn(SAMPLES, 3, 16, 16)
+    model = residual()
+    model(inputs[:1])
+    work, moments = audit(model, inputs)
+    assert set(moments.layers[-1].normed) == set(NORMS) and not any(one.normed for one in moments.layers[:-1])
+    _, found = audit(mlp(64, 64, 64, 10), torch.randn(SAMPLES, 64))
+    assert not any(one.normed for one in found.layers), "where the head is a large part of the network"
+    monkeypatch.setattr(_stream.Run, "sum_normed", lambda *arguments: None)
+    without, _ = audit(model, inputs)
+    assert without.operations < work.operations < 1.01 * without.operations
 
 
 def test_a_wide_symmetric_product_is_made_once():

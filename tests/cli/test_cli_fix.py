@@ -16,6 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from lcaudit import recipes
+from lcaudit.cli._measuring import _HEADINGS
 from lcaudit.core import files
 from lcaudit.core.outcomes import Report
 from lcaudit.core.recipe import METADATA_KEY, Recipe, Step
@@ -43,8 +44,9 @@ def fixed(model: Path) -> tuple[Path, Report]:
     """Written once by the command in its own process."""
     folder = model.parent / "fixed"
     line = [
-        sys.executable, "-m", "lcaudit", "fix", model, *DIGITS, "--select", "LC301", "-o", folder / "out.safetensors",
-        "--export", f"json={folder / 'report.json'}", "--export", f"html={folder / 'report.html'}",
+        sys.executable, "-m", "lcaudit", "fix", model, *DIGITS, "--select", "batch-norm-before",
+        "-o", folder / "out.safetensors", "--export", f"json={folder / 'report.json'}",
+        "--export", f"html={folder / 'report.html'}",
     ]  # fmt: skip
     before = digest(model)
     done = subprocess.run(list(map(str, line)), capture_output=True, text=True, check=False)
@@ -96,7 +98,7 @@ def test_the_recipe_lies_in_the_file_and_beside_it(fixed) -> None:
 
 
 def test_diff_prints_code_that_does_it(lcaudit: Run, model: Path, tmp_path: Path) -> None:
-    ran = lcaudit("fix", model, *DIGITS, "--select", "LC301", "--diff")
+    ran = lcaudit("fix", model, *DIGITS, "--select", "batch-norm-before", "--diff")
     assert (
         ran.code == 0 and "def batch_norm_before(" in ran.out and 'batch_norm_before(model, ["3"], batches)' in ran.out
     )
@@ -252,3 +254,24 @@ def test_tensors_that_do_not_fit_the_recipe_are_refused(lcaudit: Run, fixed, tmp
         save_file(changed, path, metadata=text)
         ran = lcaudit("check", path, *DIGITS, "--no-output")
         assert ran.code == 2 and "Traceback" not in ran.err and "error[internal]" not in ran.err, ran.err
+
+
+def test_fix_measures_with_the_options_of_check() -> None:
+    """The same declarations, so that a command line is carried over; what decides nothing here is left out."""
+    from lcaudit.cli.check import COMMAND as check
+    from lcaudit.cli.fix import COMMAND as fix
+
+    ours, theirs = ({one.name: one for one in command.params} for command in (fix, check))
+    measuring = {name for name, one in theirs.items() if getattr(one, "heading", "") in _HEADINGS}
+    left_out = {"fisher", "mc_samples", "convention", "learning_rate", "norms", "exact", "exact_layers"}
+    assert measuring - left_out <= set(ours) and not left_out & set(ours)
+    for name in measuring - left_out - {"samples"}:
+        assert ours[name].opts == theirs[name].opts and ours[name].help == theirs[name].help
+
+
+def test_fix_takes_columns_and_layers_of_check(lcaudit: Run, model: Path, tmp_path: Path) -> None:
+    ran = lcaudit("fix", model, *DIGITS, "--columns", "image=a,label=b", "-o", tmp_path / "out.safetensors")
+    assert ran.code == 2 and "column" in ran.err
+    ran = lcaudit("fix", model, *DIGITS, "--layers", "none*", "-o", tmp_path / "out.safetensors")
+    assert ran.code == 2 and "none*" in ran.err
+    assert not (tmp_path / "out.safetensors").exists()

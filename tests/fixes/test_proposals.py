@@ -10,7 +10,7 @@ import pytest
 from lcaudit import fixes, rules
 from lcaudit.core import plugins, specimen
 from lcaudit.core.measurements import Measurements
-from lcaudit.core.outcomes import Fix
+from lcaudit.core.outcomes import Fix, Price
 from lcaudit.fixes._base import Remedy
 
 REMEDIES: tuple[Remedy, ...] = plugins.load_all("lcaudit.fixes", "FIX")
@@ -37,11 +37,14 @@ def test_file_name_is_fix_id_and_rules_exist(name: str) -> None:
 
 @pytest.mark.parametrize("code", sorted({code for remedy in REMEDIES for code in remedy.mends}))
 def test_every_fix_is_complete(code: str) -> None:
-    found = proposed(code)
+    found = proposed(code, with_norms(rules.find(code).fires()))
     assert {fix.id for fix in found} == {remedy.id for remedy in REMEDIES if code in remedy.mends}
     for fix in found:
         assert fix.title and not fix.title.endswith(".") and fix.how.endswith(".") and fix.cost
         assert not any(effect.basis == "measured" for effect in fix.effects), "nothing was measured again yet"
+        assert (fix.price is None) == (fix.id == "match-preprocessing"), "what changes the network has a price"
+        if fix.price and "retraining" in fix.cost:
+            assert fix.price.retraining == ("no retraining" not in fix.cost)
 
 
 @pytest.mark.parametrize("code", ["LC101", "LC304", "LC902", "LC903"])
@@ -57,6 +60,48 @@ def test_head_fixes_are_safe_and_ranked_by_gain() -> None:
     assert (effect.layer, effect.metric, effect.basis) == ("head", "κ_80 of Σ_x", "computed")
     assert effect.gain.value == pytest.approx(10) and effect.before.value == pytest.approx(2960)
     assert effect.after.value == pytest.approx(296)
+
+
+def with_norms(measurements: Measurements, layer_norm: float = 9.0, rms_norm: float = 2.0) -> Measurements:
+    """With what was measured behind normalisations of single samples."""
+    gains = {"layer_norm": layer_norm, "rms_norm": rms_norm}
+    layers = tuple(
+        replace(
+            one,
+            layer=replace(one.layer, channels=64, elements=128),
+            what_if=one.what_if
+            | {
+                key: replace(one.what_if["batch_norm"], change=key, gain=specimen.quantity(gain, unit="×"))
+                for key, gain in gains.items()
+            },
+        )
+        for one in measurements.layers
+    )
+    return replace(measurements, layers=layers)
+
+
+def test_what_needs_training_again_comes_last_however_much_it_gains() -> None:
+    found = proposed("LC301", with_norms(head(), layer_norm=200, rms_norm=100))
+    ids = ["batch-norm-before", "centre-input", "layer-norm-before", "rms-norm-before"]
+    assert [fix.id for fix in found] == ids
+    assert [fix.applicability for fix in found] == ["safe", "safe", "display", "display"]
+    assert [fix.price for fix in found] == [
+        Price(128, 256, False), Price(0, 128, False), Price(128, 1024, True), Price(64, 512, True)
+    ]  # fmt: skip
+
+
+def test_advice_that_gains_next_to_nothing_is_left_out() -> None:
+    found = proposed("LC301", with_norms(head(), layer_norm=9, rms_norm=1.2))
+    assert [fix.id for fix in found] == ["batch-norm-before", "centre-input", "layer-norm-before"]
+
+
+def test_of_equal_gains_the_cheaper_comes_first() -> None:
+    measurements = with_norms(head())
+    for centring, first in ((9.5, "centre-input"), (7.0, "batch-norm-before")):
+        (layer,) = measurements.layers
+        what_if = {**layer.what_if, "centring": replace(layer.what_if["centring"], gain=specimen.quantity(centring))}
+        found = proposed("LC301", replace(measurements, layers=(replace(layer, what_if=what_if),)))
+        assert found[0].id == first
 
 
 def test_gain_at_the_median_has_the_wider_interval() -> None:

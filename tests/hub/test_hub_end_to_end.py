@@ -216,3 +216,17 @@ def test_a_path_that_is_not_there_is_said_by_diff_and_track(machine: Machine) ->
     for arguments in (("diff", "none.pt", "audit/small"), ("track", "none.pt")):
         ran = machine(*arguments, "--data", "hf:audit/pictures")
         assert ran.code == 2 and "none.pt" in ran.err and "no such file" in ran.err.lower()
+
+
+def test_a_repository_is_fixed_on_a_data_set_of_the_hub(machine: Machine, tmp_path) -> None:
+    """The weights that are written are the repository's, and so is what the recipe says."""
+    out = tmp_path / "fixed.safetensors"
+    ran = machine(
+        "fix", "audit/small", "--data", "hf:audit/pictures", "--max-download", "1MB", "--select",
+        "recalibrate-batch-norm", "--unsafe-fixes", "-o", str(out), "--format", "json",
+    )  # fmt: skip
+    assert ran.code in (0, 1), ran.err
+    verification = json.loads(ran.out)["verification"]
+    assert verification["source"] == "audit/small" and verification["samples"] == verification["held_out"] == 20
+    assert [one["fix"] for one in (*verification["applied"], *verification["refused"])] == ["recalibrate-batch-norm"]
+    assert out.exists() == bool(verification["applied"])

@@ -200,3 +200,23 @@ def test_several_fixes_at_once_are_each_judged_and_predicted_together(tmp_path: 
     assert found.gradient_change < 1e-4
     for one in found.figures:
         assert one.measured == pytest.approx(one.predicted, rel=1e-4, nan_ok=True), one
+
+
+@pytest.mark.parametrize("name", ["head", "padded convolution", "centred convolution"])
+def test_what_a_report_proposes_is_what_is_measured(name: str, tmp_path: Path) -> None:
+    """Borders included: the fix puts the zeros first, and so does the proposal."""
+    case = CASES[name]
+    mended = run(case.sick(), case.factory, tmp_path, case.fix, dtype="float64")
+    report = lcaudit.audit(tmp_path / "model.pt", "digits", arch=f"{HERE}:{case.factory}", dtype="float64", samples=398)
+    proposed = {
+        (effect.layer, effect.metric): effect
+        for finding in report.findings if finding.rule == case.rule
+        for fix in finding.fixes if fix.id == case.fix
+        for effect in fix.effects
+    }  # fmt: skip
+    figures = [one for one in mended.report.verification.figures if (one.layer, one.metric) in proposed]
+    assert figures
+    for one in figures:
+        effect = proposed[one.layer, one.metric]
+        assert effect.before.raw == pytest.approx(one.before, rel=1e-4)
+        assert effect.after.raw == pytest.approx(one.measured, rel=1e-4)

@@ -89,3 +89,10 @@ def test_what_was_not_compared_is_not_trusted():
     unsure = Quantity(1.0, "×", 0.9, 1.1, method="m", n=9, reliable=False)
     assert holds(unsure) is None and words(unsure, "") == "not known: too few samples"
     assert words(Quantity(math.nan, "×", math.nan, math.nan, method="m"), "").startswith("not known")
+
+
+def test_an_interval_that_no_float_holds_is_none():
+    """Groups of samples that differ by hundreds of decades."""
+    own = fisher_block.Largest(2.0, 1.0, np.array([-1e3, 0.0, 1e3]), 1.0, 30)
+    found = fisher_block.quantity(own)
+    assert found.value == pytest.approx(math.exp(2)) and found.low is None and not found.reliable

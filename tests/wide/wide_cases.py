@@ -51,19 +51,17 @@ def literal_changes(sums: InputMoments) -> dict[str, np.ndarray]:
     """Σ_x [K, d, d] as it is and after each change, entry by entry from usual moments, by loops over the definition."""
     rows, elements = int(sums.rows.sum()), int(sums.elements.sum())
     second = sums.second.sum(0).numpy() / rows
-    cross, overlap = sums.cross.sum(0).numpy() / rows, sums.overlap.numpy()
-    tap, channel = sums.tap.numpy(), sums.channel.numpy()
+    first, channel = sums.first.sum(0).numpy() / rows, sums.channel.numpy()
     mean = sums.channel_sum.sum(0).numpy() / elements
     variance = sums.channel_square.sum(0).numpy() / elements - mean**2
     centred, centring = second.copy(), second.copy()
     pairs, side = second.shape[:2]
     for k in range(pairs):
-        m, mu = mean[k, channel], cross[k, np.arange(side), tap]
+        m, mu = mean[k, channel], first[k]
         centred[k] -= np.outer(mu, mu)
         for i in range(side):
             for j in range(side):
-                centring[k, i, j] -= cross[k, i, tap[j]] * m[j] + cross[k, j, tap[i]] * m[i]
-                centring[k, i, j] += overlap[tap[i], tap[j]] * m[i] * m[j]
+                centring[k, i, j] += m[i] * m[j] - mu[i] * m[j] - m[i] * mu[j]
     scale = 1 / np.sqrt(np.maximum(variance, 0)[:, channel] + 1e-5)
     norm = centring * scale[:, :, None] * scale[:, None, :]
     return {"input": second, "centred": centred, "centring": centring, "batch_norm": norm}

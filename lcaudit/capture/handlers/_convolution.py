@@ -106,7 +106,7 @@ def _correlated(call: Call, groups: int) -> bool:
 
 class _Sums:
     """See :class:`Accumulator`. First moments are kept as one summed image per group of samples: patch
-    means and their overlap with the padding follow from it exactly, since unfolding is linear. Inputs of
+    means follow from it exactly, since unfolding is linear. Inputs of
     several sizes, or windows of several strides, are kept as several images."""
 
     def __init__(self, call: Call, groups: int, device: torch.device, store: Store | None = None) -> None:
@@ -201,25 +201,19 @@ class _Sums:
         pairs = self.shape.groups
         taps = math.prod(self.kernel)
         channels = self.shape.inputs // taps
-        cross = torch.zeros(self.groups, pairs, self.shape.inputs, taps, dtype=torch.float64)
-        overlap = torch.zeros(taps, taps, dtype=torch.float64)
+        first = torch.zeros(self.groups, pairs, self.shape.inputs, dtype=torch.float64)
         total = torch.zeros(self.groups, pairs, channels, dtype=torch.float64)
         rows = torch.zeros(self.groups, dtype=torch.int64)
         elements = torch.zeros(self.groups, dtype=torch.int64)
         for (window, size), summed in self.images.items():
             image, samples = summed.cpu(), self.samples[window, size]
-            columns = window.unfold(image).unflatten(1, (pairs, -1))  # sums over the samples of each group
-            inside = window.unfold(torch.ones(1, 1, *size[1:], dtype=torch.float64))[0]
-            cross += columns @ inside.T
-            overlap += inside @ inside.T * int(samples.sum())
+            first += window.unfold(image).unflatten(1, (pairs, -1)).sum(3)  # of each group's samples together
             total += image.flatten(2).sum(2).unflatten(1, (pairs, channels))
-            rows += samples * inside.shape[1]
-            elements += samples * math.prod(size[1:])
+            rows += samples * math.prod(window.positions(size[1:]))
+            elements += samples * math.prod(window.padded(size[1:]))
         return InputMoments(
             second=on_cpu(self.store.settle() if self.store else self.products.total),
-            cross=cross,
-            overlap=overlap / int(rows.sum()),
-            tap=torch.arange(taps).repeat(channels),
+            first=first,
             channel=torch.arange(channels).repeat_interleave(taps),
             channel_sum=total,
             channel_square=self.square.cpu().unflatten(1, (pairs, channels)),

@@ -42,14 +42,12 @@ class VectorSums:
         self.rows += part.rows
 
     def finish(self) -> InputMoments:
-        """The sums, on the CPU: one tap, which always lies inside the input."""
+        """The sums, on the CPU."""
         second, first = on_cpu(self.second.settle()), self.first.cpu()
         d = first.shape[-1]
         return InputMoments(
             second=second,
-            cross=first.unsqueeze(-1),
-            overlap=torch.ones(1, 1, dtype=torch.float64),
-            tap=torch.zeros(d, dtype=torch.int64),
+            first=first,
             channel=torch.arange(d),
             channel_sum=first,
             channel_square=squares_of(second),

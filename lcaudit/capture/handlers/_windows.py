@@ -35,6 +35,12 @@ class Window:
         ends = [end for pair in zip(self.before[::-1], self.after[::-1], strict=True) for end in pair]
         return F.pad(inputs, ends, mode=self.mode)
 
+    def padded(self, sides: Sequence[int]) -> tuple[int, ...]:
+        """Sides of an input with zeros put around it; padding of other kinds repeats what is there and adds nothing."""
+        if self.mode != "constant":
+            return tuple(sides)
+        return tuple(low + side + high for side, low, high in zip(sides, self.before, self.after, strict=True))
+
     def positions(self, sides: Sequence[int]) -> tuple[int, ...]:
         """Windows along each dimension of an input with these ``sides``."""
         return tuple(

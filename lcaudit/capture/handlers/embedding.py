@@ -75,9 +75,7 @@ class _Sums:
         entries = counts.shape[-1]
         return InputMoments(
             second=torch.diag_embed(counts),
-            cross=counts.unsqueeze(-1),
-            overlap=torch.ones(1, 1, dtype=torch.float64),
-            tap=torch.zeros(entries, dtype=torch.int64),
+            first=counts,
             channel=torch.arange(entries),
             channel_sum=counts,
             channel_square=counts.clone(),

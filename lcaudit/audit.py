@@ -35,6 +35,7 @@ def audit(
     data: str | Path,
     *,
     arch: str | None = None,
+    base: str | Path | None = None,
     data_root: Path | None = None,
     split: str | None = None,
     columns: Mapping[str, str] | None = None,
@@ -73,6 +74,7 @@ def audit(
     Args:
         model: a file or folder of weights, or a repository of the Hub. data: name of a data set, a path, or a data
             set of the Hub (see ``lcaudit check --help``).
+        base: for a LoRA adapter, the weights that it was trained on: what ``model`` may be.
         columns: which columns of a table are the ``image`` and the ``label``, where their types do not say.
         samples: how many of the probe's samples; ``None`` for all, at most 5,000; ``auto`` for as many as it
             takes to decide every verdict, at most 5,000.
@@ -123,7 +125,7 @@ def audit(
         checkpoint, networks, probe = opening.opened(
             model, data, arch, max_download, progress, root=data_root, split=split, samples=samples, seed=seed,
             mean=mean, std=std, task=task, ignore_index=ignore_index, columns=columns, input_size=input_size,
-            interpolation=interpolation,
+            interpolation=interpolation, base=base,
         )  # fmt: skip
     network, identified = networks[0], None
     if not checkpoint.non_finite:  # nothing can be measured through weights that are not numbers

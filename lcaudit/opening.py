@@ -20,6 +20,7 @@ def opened(
     max_download: int | str = hub.MOST,
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
     *,
+    base: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
     input_size: int | tuple[int, int] | None = None,
     interpolation: str | None = None,
@@ -28,13 +29,13 @@ def opened(
     """The checkpoint, the networks that it may be, and the probe opened for the first of them.
 
     Args:
-        columns, input_size, interpolation: as of :func:`lcaudit.audit`. choices: the rest of what
+        base, columns, input_size, interpolation: as of :func:`lcaudit.audit`. choices: the rest of what
             :func:`lcaudit.probes.open_probe` takes.
 
     Raises:
         AuditError: one of them cannot be had.
     """
-    checkpoint, networks = networks_of(model, arch, max_download, progress)
+    checkpoint, networks = networks_of(model, arch, max_download, progress, base)
     return checkpoint, networks, probe_of(
         data, networks[0], max_download, progress, columns=columns, input_size=input_size,
         interpolation=interpolation, **choices,
@@ -68,13 +69,18 @@ def networks_of(
     arch: str | None,
     max_download: int | str = hub.MOST,
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    base: str | Path | None = None,
 ) -> tuple[Checkpoint, tuple[Network, ...]]:
     """The checkpoint, and the networks that it may be: one, unless their tensors do not tell them apart.
+
+    Args:
+        base: the weights that a LoRA adapter was trained on.
 
     Raises:
         AuditError: it cannot be opened, or no network fits.
     """
     checkpoint = checkpoints.open_checkpoint(model, max_download=max_download, progress=progress)
+    checkpoint = checkpoints.with_base(checkpoint, base, max_download=max_download, progress=progress)
     if recipes.made(checkpoint):
         return checkpoint, (
             recipes.rebuilt(checkpoint, lambda one, family: architectures.resolve(one, arch or family)),

@@ -19,6 +19,7 @@ def dry_run(
     data: str | Path,
     *,
     arch: str | None = None,
+    base: str | Path | None = None,
     data_root: Path | None = None,
     split: str | None = None,
     samples: int | str | None = None,
@@ -58,7 +59,7 @@ def dry_run(
     _, (network, *_), probe = opened(
         model, data, arch, max_download, progress, root=data_root, split=split,
         samples=None if samples == "auto" else samples, seed=seed, mean=mean, std=std, task=task,
-        ignore_index=ignore_index, columns=columns, input_size=input_size, interpolation=interpolation,
+        ignore_index=ignore_index, columns=columns, input_size=input_size, interpolation=interpolation, base=base,
     )  # fmt: skip
     batch_size = capture.first_batch_size(batch_size, on, probe.record.samples)
     planned, stages = capture.plan_run(
@@ -80,9 +81,10 @@ def dry_run(
 
 
 def planned(
-    model: str | Path, data: str | Path, *, arch: str | None = None, data_root: Path | None = None,
-    split: str | None = None, samples: int | str | None = None, columns: Mapping[str, str] | None = None,
-    mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None,
+    model: str | Path, data: str | Path, *, arch: str | None = None, base: str | Path | None = None,
+    data_root: Path | None = None, split: str | None = None, samples: int | str | None = None,
+    columns: Mapping[str, str] | None = None, mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
     input_size: int | tuple[int, int] | None = None, interpolation: str | None = None,
     batch_size: int | str = "auto", dtype: str = "float32", device: str = "auto", fisher: str | None = None,
     mc_samples: int | str = 1, convention: str = "kfac", layers: Sequence[str] = (), task: str = "auto",
@@ -98,7 +100,7 @@ def planned(
     checkpoint, _, probe = opened(
         model, data, arch, max_download, progress, root=data_root, split=split, samples=samples, seed=seed, mean=mean,
         std=std, task=task, ignore_index=ignore_index, columns=columns, input_size=input_size,
-        interpolation=interpolation,
+        interpolation=interpolation, base=base,
     )  # fmt: skip
     whose = capture.fisher_of(fisher, mc_samples, convention)
     asked = Settings(

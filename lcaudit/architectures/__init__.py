@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # listing the families must not load torch
     from lcaudit.core.identity import Recognition
+    from lcaudit.core.program import Program
     from lcaudit.core.types import Checkpoint, Network
 
 
@@ -21,8 +22,9 @@ def resolve(checkpoint: Checkpoint, arch: str | None = None) -> Network:
         checkpoint: names and tensors, wrappers already undone.
         arch: ``file.py:factory`` runs that file and calls the factory without arguments; it must
             return an ``nn.Module``. ``timm:NAME`` and ``torchvision:NAME`` are built by these libraries. The
-            name of a family considers that family alone. ``None`` considers, in this order, the
-            ``config.json`` beside the weights, every family, and the index of the libraries' networks.
+            name of a family considers that family alone. ``None`` considers, in this order, what
+            ``lcaudit export`` wrote into the file, the ``config.json`` beside the weights, every family, and the
+            index of the libraries' networks.
 
     Returns:
         The module in eval mode, on the CPU, without gradients: float64 if any stored number is
@@ -42,16 +44,26 @@ def resolve(checkpoint: Checkpoint, arch: str | None = None) -> Network:
     return resolve_checkpoint(checkpoint, arch)
 
 
-def recognise(shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]) -> Recognition:
+def recognise(
+    shapes: Mapping[str, tuple[int, ...]],
+    config: Mapping[str, Any],
+    texts: Mapping[str, str],
+    program: Program | None = None,
+) -> Recognition:
     """Which network has these names and shapes; no tensor is read and no library needed.
 
     Args:
         shapes: by key, prefixes undone.
         config: the ``config.json`` beside the weights, unchecked; empty if there is none.
+        texts: the file's own metadata, unchecked. program: the network's own graph, where the file holds one.
     """
     from lcaudit.architectures._recognition import recognise as recognise_shapes
 
-    return recognise_shapes(shapes, config)
+    if program:
+        from lcaudit.architectures._program import recognition
+
+        return recognition(program, recognise_shapes(shapes, config, texts))
+    return recognise_shapes(shapes, config, texts)
 
 
 def candidates(checkpoint: Checkpoint, arch: str | None = None) -> tuple[Network, ...]:

@@ -1,4 +1,4 @@
-"""Networks of timm and torchvision, built by the libraries themselves, with random weights and without the network.
+"""Libraries of networks; those of timm and torchvision, built with random weights and without the network.
 
 Names are checked against the library's own list first: a name can hold neither a path nor a Hub address.
 """
@@ -11,7 +11,7 @@ import importlib.metadata
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -25,7 +25,7 @@ from lcaudit.core.types import INTERPOLATIONS, Shaping
 LIBRARIES = ("timm", "torchvision")
 #: timm's ways to crop that are not a cut out of the centre.
 _CROPS: dict[str, Literal["squash", "border"]] = {"squash": "squash", "border": "border"}
-_INSTALL = "type: pip install 'lcaudit[vision]'"
+_EXTRAS = {"transformers": "text"}
 
 Built = TypeVar("Built")
 
@@ -39,17 +39,18 @@ def library(name: str, why: str) -> Any:
     Raises:
         EnvironmentFailure: it is not installed, or does not fit the installed torch.
     """
+    install = f"type: pip install 'lcaudit[{_EXTRAS.get(name, 'vision')}]'"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return importlib.import_module(name)
     except ModuleNotFoundError as error:
         absent = error.name or name
-        raise EnvironmentFailure(f"{why}; {display_name(absent, 40)} is not installed", _INSTALL) from None
+        raise EnvironmentFailure(f"{why}; {display_name(absent, 40)} is not installed", install) from None
     except Exception as error:  # a build for another torch fails in as many ways as there are
         said = display_name(str(error).strip().split("\n")[0], 120)
         reason = f"{name} cannot be imported: {type(error).__name__}: {said}"
-        raise EnvironmentFailure(f"{why}; {reason}", _INSTALL) from None
+        raise EnvironmentFailure(f"{why}; {reason}", install) from None
 
 
 def version(name: str) -> str:
@@ -86,23 +87,25 @@ def on_meta(build: Callable[[], Built]) -> Built:
 
 
 def make(
-    library_name: str, name: str, *, classes: int | None = None, channels: int = 3, size: Sequence[int] = ()
-) -> nn.Module:
+    library_name: str, name: str, *, classes: int | None = None, channels: int = 3, size: Sequence[int] = (),
+    auxiliary: bool = False,
+) -> nn.Module:  # fmt: skip
     """The network with random weights, on the device of the context.
 
     Args:
         classes: of the head; 0 leaves it out, ``None`` is the library's own number.
         channels: of the input. size: (height, width) to build it for; ``()`` for its own.
+        auxiliary: with the second head that torchvision's segmentation networks are trained with.
 
     Raises:
         UsageError, EnvironmentFailure: as :func:`check_name`. Whatever the library raises.
     """
     check_name(library_name, name)
-    with warnings.catch_warnings(), _numbers_kept():
+    with warnings.catch_warnings(), numbers_kept():
         warnings.simplefilter("ignore")
         if library_name == "timm":
             return _timm(name, classes, channels, size)
-        return _torchvision(name, classes, channels, size)
+        return _torchvision(name, classes, channels, size, auxiliary)
 
 
 def _timm(name: str, classes: int | None, channels: int, size: Sequence[int]) -> nn.Module:
@@ -119,7 +122,9 @@ def _timm(name: str, classes: int | None, channels: int, size: Sequence[int]) ->
     return module
 
 
-def _torchvision(name: str, classes: int | None, channels: int, size: Sequence[int]) -> nn.Module:
+def _torchvision(
+    name: str, classes: int | None, channels: int, size: Sequence[int], auxiliary: bool = False
+) -> nn.Module:
     import torchvision
 
     models = torchvision.models
@@ -129,13 +134,22 @@ def _torchvision(name: str, classes: int | None, channels: int, size: Sequence[i
         more["num_classes"] = classes
     if size:
         more["image_size"] = size[0]
+    if auxiliary and "aux_loss" in accepted:
+        more["aux_loss"] = True
     module: nn.Module = models.get_model(name, weights=None, **more)
     if channels != 3:
         stem = next(path for path, part in module.named_modules() if isinstance(part, nn.Conv2d))
         module.set_submodule(stem, _with_channels(module.get_submodule(stem), channels))
     if classes == 0:
         module.set_submodule(_last_linear(module), nn.Identity())
+    if "segmentation" in type(module).__module__:
+        module.register_forward_hook(_main_output)
     return module
+
+
+def _main_output(module: nn.Module, args: Any, outputs: Any) -> Any:
+    """Segmentation networks give a dictionary: the scores of the pixels, and of a second head used in training."""
+    return outputs["out"] if isinstance(outputs, Mapping) and "out" in outputs else outputs
 
 
 def _with_channels(stem: nn.Module, channels: int) -> nn.Conv2d:
@@ -151,7 +165,7 @@ def _last_linear(module: nn.Module) -> str:
 
 
 @contextlib.contextmanager
-def _numbers_kept() -> Any:
+def numbers_kept() -> Iterator[None]:
     """Weights are about to be overwritten: the global generator stays as it was."""
     state = torch.get_rng_state()
     try:

@@ -20,6 +20,8 @@ from lcaudit.core.types import Checkpoint, Network, Shaping
 
 #: Networks that are held against each other on a probe; each is in memory.
 _MOST_COMPARED = 4
+#: Tensors of the second head that segmentation networks are trained with.
+_SECOND = "aux_classifier."
 _FACTORY = "pass --arch file.py:factory, where factory() returns the nn.Module that the weights were saved from"
 
 
@@ -29,6 +31,7 @@ class _Fit:
 
     candidate: Candidate
     size: tuple[int, ...] = ()
+    auxiliary: bool = False
 
 
 def from_index(checkpoint: Checkpoint, doubts: Sequence[Evidence] = ()) -> Network | None:
@@ -44,13 +47,14 @@ def from_index(checkpoint: Checkpoint, doubts: Sequence[Evidence] = ()) -> Netwo
     shapes = _shapes(checkpoint)
     found = look_up(shapes)
     exact = [_Fit(one) for one in found if one.exact]
-    fits = exact or _resized([one for one in found if one.agree == "positions"], shapes)
+    fits = exact or _resized([one for one in found if one.agree == "positions"], shapes) or _with_second_head(shapes)
     kinds = _by_function(fits)
     if not kinds:
         return None
     if len(kinds) > 1:
         raise _ambiguous(kinds)
     chosen = _installed(kinds[0])
+    exact = exact or [fit for fit in fits if fit.auxiliary]
     says = "names and shapes of all tensors" if exact else "names of all tensors, and their shapes at this image size"
     evidence = [*doubts, Evidence("fingerprint", f"{says} are those of {chosen.candidate.full_name}; {_versions()}")]
     evidence += _twins(chosen, kinds[0])
@@ -138,12 +142,20 @@ def _fit_for(checkpoint: Checkpoint, library: str, name: str, size: tuple[int, .
     if fitting:
         return fitting[0]
     whole = Candidate(library, name, 0, 3, (), 0, "")
+    second = any(key.startswith(_SECOND) for key in shapes)
     for classes in dict.fromkeys((*_widths(shapes), None)):
-        module = _on_meta(library, name, classes, 3, size)
+        module = _on_meta(library, name, classes, 3, size, second)
         if not compare(_expected(module), shapes):
-            return _Fit(replace(whole, classes=classes or 0), size)
+            return _Fit(replace(whole, classes=classes or 0), size, second)
     differences = "; ".join(compare(_expected(_on_meta(library, name, None, 3, size)), shapes))
     raise UnknownArchitecture(f"the weights do not fit {library}:{name}: {differences}", _FACTORY)
+
+
+def _with_second_head(shapes: Shapes) -> list[_Fit]:
+    """torchvision's segmentation networks as they are trained and published: the index knows them with one head."""
+    rest = {key: shape for key, shape in shapes.items() if not key.startswith(_SECOND)}
+    found = look_up(rest) if len(rest) < len(shapes) else ()
+    return [_Fit(one, auxiliary=True) for one in found if one.exact and one.library == "torchvision"]
 
 
 def _widths(shapes: Shapes) -> list[int]:
@@ -208,7 +220,9 @@ def _wiring(fit: _Fit, texts: dict[int, list[str]]) -> list[str]:
     """Built on the CPU, once: tensors that are not stored count by value."""
     if id(fit) not in texts:
         one = fit.candidate
-        module = _libraries.make(one.library, one.name, classes=one.classes, channels=one.channels, size=fit.size)
+        module = _libraries.make(
+            one.library, one.name, classes=one.classes, channels=one.channels, size=fit.size, auxiliary=fit.auxiliary
+        )
         texts[id(fit)] = wiring(module.eval())
     return texts[id(fit)]
 
@@ -271,9 +285,13 @@ def _versions() -> str:
     )
 
 
-def _on_meta(library: str, name: str, classes: int | None, channels: int, size: Sequence[int]) -> nn.Module:
+def _on_meta(
+    library: str, name: str, classes: int | None, channels: int, size: Sequence[int], auxiliary: bool = False
+) -> nn.Module:
     try:
-        return _libraries.on_meta(lambda: _libraries.make(library, name, classes=classes, channels=channels, size=size))
+        return _libraries.on_meta(
+            lambda: _libraries.make(library, name, classes=classes, channels=channels, size=size, auxiliary=auxiliary)
+        )
     except TypeError as error:  # an argument that this network does not take
         raise UnknownArchitecture(
             f"{library}:{name} cannot be built for {list(size)} pixels: {display_name(error, 80)}", _FACTORY
@@ -297,7 +315,9 @@ def _network(
     one = fit.candidate
     title = f"{one.name} ({one.library}{_size_words(fit)})"
     # Not on the meta device: some tensors are computed when it is built and stored nowhere.
-    module = _libraries.make(one.library, one.name, classes=one.classes, channels=one.channels, size=fit.size)
+    module = _libraries.make(
+        one.library, one.name, classes=one.classes, channels=one.channels, size=fit.size, auxiliary=fit.auxiliary
+    )
     rename = {key: key.removeprefix(one.prefix) for key in checkpoint.tensors} if one.prefix else {}
     loaded = _strict.load(module, checkpoint.tensors, rename, title)
     usual = _libraries.usual_preprocessing(one.library, one.name, module)

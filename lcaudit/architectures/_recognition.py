@@ -8,34 +8,47 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
-from lcaudit.architectures import _config
+from lcaudit.architectures import _config, _declared
 from lcaudit.architectures._index.lookup import Candidate, index, look_up
 from lcaudit.architectures._reading import RIVAL, Reader, Shapes, Unlike
-from lcaudit.core import plugins
+from lcaudit.architectures._transformers import claims
+from lcaudit.architectures._transformers import config as transformers_config
+from lcaudit.core import declared, plugins
 from lcaudit.core.identity import Recognition, Rival
 from lcaudit.core.measurements import Evidence
 from lcaudit.core.text import count, one_line
 from lcaudit.core.types import Family, Match
 
 _PACKAGE = "lcaudit.architectures"
+_ADAPTER = "a LoRA adapter: changes to the weights of another network; pass these to `lcaudit check` with --base"
+NOTHING: Mapping[str, str] = MappingProxyType({})
 _FACTORY = "pass --arch file.py:factory to `lcaudit check`, a function that returns the network"
 
 
-def recognise(shapes: Shapes, config: Mapping[str, Any]) -> Recognition:
+def recognise(shapes: Shapes, config: Mapping[str, Any], texts: Mapping[str, str] = NOTHING) -> Recognition:
     """Which network has these names and shapes.
 
     Args:
         shapes: by key, prefixes undone. config: the ``config.json`` beside the weights, unchecked.
+        texts: the file's own metadata, unchecked.
 
     Cost: milliseconds, and seconds where a family's torch is needed.
     """
     found = look_up(shapes)
     exact = [one for one in found if one.exact]
-    claimed, doubts = _claim(config, found)
+    claimed, doubts = _own_claim(texts, shapes, found)
     if claimed:
         return claimed
+    claimed, more = _claim(config, found)
+    hint = ""
+    if not claimed and not more:
+        claimed, more, hint = _transformers_claim(config, shapes)
+    if claimed:
+        return replace(claimed, evidence=(*doubts, *claimed.evidence))
+    doubts += more
     if exact and len({one.function for one in exact}) == 1:
         return _from_index(exact, doubts)  # one function: no family, and no torch, has to be asked
     matches, reasons = _families(shapes)
@@ -50,7 +63,32 @@ def recognise(shapes: Shapes, config: Mapping[str, Any]) -> Recognition:
             "assumed" if assumed else "identified", match.title, name, match.classes, match.input_shape, evidence
         )
     fits = [one for one in found if one.agree != "names"]
-    return _from_index(fits, doubts) if fits else _unknown(shapes, reasons, doubts, found)
+    return _from_index(fits, doubts) if fits else _unknown(shapes, reasons, doubts, found, hint)
+
+
+def _own_claim(
+    texts: Mapping[str, str], shapes: Shapes, found: Sequence[Candidate]
+) -> tuple[Recognition | None, list[Evidence]]:
+    """What ``lcaudit export`` wrote into the file, as far as names and shapes bear it out."""
+    said, wrong = declared.read(texts)
+    if said is None:
+        return None, []
+    doubts = [Evidence("contradicted", f"metadata: {doubt}") for doubt in wrong]
+    if not said.arch:
+        return None, doubts
+    words = f"the metadata says {said.arch}"
+    borne_out = Evidence("declared", f"{words}, whose names and shapes these are ({_declared.told(said)})")
+    if ":" in said.arch:
+        mine = [one for one in found if one.full_name == said.arch and one.agree != "names"]
+        if mine:
+            return _recognised("declared", mine[0], [borne_out, *doubts], []), doubts
+        return None, [*doubts, Evidence("contradicted", f"{words}, which has other names or shapes")]
+    match = plugins.load(_PACKAGE, said.arch, "FAMILY").match(shapes) if said.arch in plugins.names(_PACKAGE) else None
+    if match is None:
+        return None, [*doubts, Evidence("contradicted", f"{words}, which has other names or shapes")]
+    doubts += [Evidence("contradicted", doubt) for doubt in _declared.unlike(said.variant, match.variant)]
+    evidence = (borne_out, *doubts, *match.evidence)
+    return Recognition("declared", match.title, said.arch, match.classes, match.input_shape, evidence), doubts
 
 
 def _claim(config: Mapping[str, Any], found: Sequence[Candidate]) -> tuple[Recognition | None, list[Evidence]]:
@@ -75,6 +113,25 @@ def _claim(config: Mapping[str, Any], found: Sequence[Candidate]) -> tuple[Recog
     evidence += [Evidence("contradicted", f"config.json: {doubt}") for doubt in said.doubts]
     others = [other for other in found if other.exact and other.function != one.function]
     return _recognised("declared", one, evidence, others), evidence
+
+
+def _transformers_claim(config: Mapping[str, Any], shapes: Shapes) -> tuple[Recognition | None, list[Evidence], str]:
+    """(network, what stands in the way, what to do about it)."""
+    if not config or not transformers_config.names_transformers(config):
+        return None, [], ""
+    said = transformers_config.read(config, len(shapes))
+    if isinstance(said, transformers_config.Refusal):
+        return None, [Evidence("contradicted", said.reason)], said.hint
+    unlike = claims.contradiction(said, shapes)
+    if unlike:
+        return None, [Evidence("contradicted", f"config.json says {said.name}, but {unlike}")], ""
+    words = f"config.json says {said.name} (transformers), and sizes are as it says"
+    evidence = [Evidence("declared", f"{words}; `lcaudit check` builds it and compares every name and shape")]
+    if said.unread:
+        names = one_line(sorted(said.unread))
+        evidence.append(Evidence("unread", f"{names}: `lcaudit check` refuses what transformers would read of it"))
+    arch = f"{transformers_config.PREFIX}:{said.name}"
+    return Recognition("declared", f"{said.name} (transformers)", arch, said.classes, (), tuple(evidence)), [], ""
 
 
 def _families(shapes: Shapes) -> tuple[dict[str, Match], dict[str, Unlike]]:
@@ -127,14 +184,20 @@ def _ambiguous(rivals: tuple[Rival, ...], evidence: Sequence[Evidence], hint: st
 
 
 def _unknown(
-    shapes: Shapes, reasons: Mapping[str, Unlike], doubts: Sequence[Evidence], related: Sequence[Candidate]
+    shapes: Shapes,
+    reasons: Mapping[str, Unlike],
+    doubts: Sequence[Evidence],
+    related: Sequence[Candidate],
+    hint: str = "",
 ) -> Recognition:
     nearest = max(reasons, key=lambda name: reasons[name].close, default="")
     evidence = list(doubts)
+    if any(".lora_" in key for key in shapes):
+        evidence.append(Evidence("adapter", _ADAPTER))
     if nearest and reasons[nearest].close:
         evidence.append(Evidence("nearest", f"{nearest}, but {reasons[nearest].reason}"))
     if related:
         names = one_line([one.full_name for one in related])
         evidence.append(Evidence("nearest", f"the names, but not the shapes, of {names}"))
     title = f"no known network has these {count(len(shapes), 'tensor')}"
-    return Recognition("unknown", title, evidence=tuple(evidence), hint=_FACTORY)
+    return Recognition("unknown", title, evidence=tuple(evidence), hint=hint or _FACTORY)

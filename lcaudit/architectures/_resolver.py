@@ -8,10 +8,19 @@ from typing import Literal
 
 import torch
 
-from lcaudit.architectures import _libraries, _library_networks, _strict, _user
+from lcaudit.architectures import (
+    _declared,
+    _libraries,
+    _library_networks,
+    _program,
+    _strict,
+    _transformers_networks,
+    _user,
+)  # fmt: skip
 from lcaudit.architectures._reading import COUNTER, RIVAL, Reader
-from lcaudit.core import plugins
-from lcaudit.core.errors import AmbiguousArchitecture, MalformedInput, UnknownArchitecture, UsageError
+from lcaudit.architectures._transformers.config import PREFIX
+from lcaudit.core import declared, plugins
+from lcaudit.core.errors import AmbiguousArchitecture, AuditError, MalformedInput, UnknownArchitecture, UsageError
 from lcaudit.core.measurements import Evidence, NetworkRecord
 from lcaudit.core.text import count, display_name, one_line
 from lcaudit.core.types import Checkpoint, Family, Match, Network
@@ -25,13 +34,31 @@ def resolve_checkpoint(checkpoint: Checkpoint, arch: str | None) -> Network:
     if not checkpoint.tensors:
         raise MalformedInput(f"{display_name(checkpoint.record.name)} holds no tensors")
     _strict.check_stored(checkpoint.tensors)
+    if checkpoint.program and arch is None:
+        return _program.network(checkpoint)
+    said, wrong = declared.read(checkpoint.texts)
+    network, doubts = None, []
+    if said and said.arch and arch is None:
+        network, doubts = _declared.network(checkpoint, said, _find)
+    network = network or _find(checkpoint, arch, doubts)
+    return _declared.prepared(network, said, wrong) if said else network
+
+
+def _find(checkpoint: Checkpoint, arch: str | None, doubts: Sequence[Evidence] = ()) -> Network:
+    """The network, by every means but the file's own metadata; ``doubts``: what that got wrong."""
     if arch is not None and arch.partition(":")[0] in _libraries.LIBRARIES:
         return _library_networks.named(checkpoint, arch)
+    if arch is not None and arch.partition(":")[0] == PREFIX:
+        return _transformers_networks.named(checkpoint, arch)
     if arch is not None and arch not in plugins.names(_PACKAGE):
-        return _declared(checkpoint, arch)
-    doubts: list[Evidence] = []
+        return _from_factory(checkpoint, arch)
+    doubts = [*doubts]
+    refusal: AuditError | None = None
     if arch is None:
-        network, doubts = _library_networks.from_config(checkpoint)
+        network, more = _library_networks.from_config(checkpoint)
+        if network is None and not more:
+            network, more, refusal = _transformers_networks.from_config(checkpoint)
+        doubts += more
         if network:
             return network
     shapes = {key: tuple(tensor.shape) for key, tensor in checkpoint.tensors.items()}
@@ -44,7 +71,7 @@ def resolve_checkpoint(checkpoint: Checkpoint, arch: str | None) -> Network:
         if network:
             return network
     if not matches:
-        raise _unknown(families, shapes, arch, doubts)
+        raise refusal or _unknown(families, shapes, arch, doubts)
     family, match, confidence = _choose(matches, arch)
     with torch.device("meta"):
         module = plugins.load(_PACKAGE, family, "FAMILY").build(match.variant)
@@ -64,12 +91,12 @@ def resolve_checkpoint(checkpoint: Checkpoint, arch: str | None) -> Network:
     return Network(record, module, match.normalisation, match.shaping)
 
 
-def _declared(checkpoint: Checkpoint, arch: str) -> Network:
+def _from_factory(checkpoint: Checkpoint, arch: str) -> Network:
     path, _, factory = arch.rpartition(":")
     if not path or not factory:
         raise UsageError(
             f"--arch {display_name(arch)} is neither a family nor file.py:factory nor a library's network",
-            f"families: {', '.join(plugins.names(_PACKAGE))}; libraries: timm:NAME, torchvision:NAME; "
+            f"families: {', '.join(plugins.names(_PACKAGE))}; libraries: timm:NAME, torchvision:NAME, hf:CLASS; "
             f"or {_FACTORY_HINT}",
         )
     module, input_shape, classes = _user.build(Path(path), factory)

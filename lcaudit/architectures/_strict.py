@@ -39,6 +39,22 @@ def stored_dtype(tensors: Mapping[str, torch.Tensor]) -> str:
     return ", ".join(kinds) or "none"
 
 
+def check_fit(
+    module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], rename: Mapping[str, str], title: str
+) -> None:
+    """Compare names and shapes as :func:`load` does, without loading anything.
+
+    Args:
+        module: may be on the meta device. rename: stored key → key in the module; keys that it lacks are left out.
+
+    Raises:
+        UnknownArchitecture: a tensor is missing, has no place, or another shape.
+    """
+    stored = {target: tensors[key] for key, target in rename.items()}
+    expected = {key: value for key, value in module.state_dict(keep_vars=True).items() if torch.is_tensor(value)}
+    _check_shapes(stored, expected, title)
+
+
 def load(
     module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], rename: Mapping[str, str], title: str
 ) -> list[Evidence]:
@@ -59,16 +75,7 @@ def load(
     stored = {rename.get(key, key): tensor for key, tensor in tensors.items()}
     assert len(stored) == len(tensors), "two stored keys were renamed to one"
     expected = {key: value for key, value in module.state_dict(keep_vars=True).items() if torch.is_tensor(value)}
-    counters = [key for key in expected if key.endswith(COUNTER)]
-    absent = [key for key in counters if key not in stored or stored[key].is_floating_point()]
-    aliases = _aliases(expected, stored)
-    shapes = {key: tuple(value.shape) for key, value in expected.items() if key not in {*absent, *aliases}}
-    differences = compare(shapes, {key: tuple(value.shape) for key, value in stored.items() if key not in absent})
-    if differences:
-        raise UnknownArchitecture(
-            f"the weights do not fit {title}: {'; '.join(differences)}",
-            _FACTORY,
-        )
+    shapes, absent, aliases = _check_shapes(stored, expected, title)
     for key in shapes:
         _check_type(key, stored[key].dtype, expected[key].dtype)
     _check_ties(expected, stored)
@@ -92,6 +99,20 @@ def load(
         raise UnknownArchitecture(f"the weights do not fit {title}: {reason}", _FACTORY) from None
     module.eval().requires_grad_(False)
     return _account(stored, absent, aliases, target)
+
+
+def _check_shapes(
+    stored: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], title: str
+) -> tuple[dict[str, tuple[int, ...]], list[str], dict[str, str]]:
+    """(shapes by key of what is stored, counters that are not, aliases of tied tensors that are not)."""
+    counters = [key for key in expected if key.endswith(COUNTER)]
+    absent = [key for key in counters if key not in stored or stored[key].is_floating_point()]
+    aliases = _aliases(expected, stored)
+    shapes = {key: tuple(value.shape) for key, value in expected.items() if key not in {*absent, *aliases}}
+    differences = compare(shapes, {key: tuple(value.shape) for key, value in stored.items() if key not in absent})
+    if differences:
+        raise UnknownArchitecture(f"the weights do not fit {title}: {'; '.join(differences)}", _FACTORY)
+    return shapes, absent, aliases
 
 
 def _aliases(expected: Mapping[str, torch.Tensor], stored: Mapping[str, torch.Tensor]) -> dict[str, str]:

@@ -70,7 +70,7 @@ class Dataflow(TorchFunctionMode):
         versions = [tensor._version for tensor in tensors]
         before = tuple(args[0].shape) if args and isinstance(args[0], torch.Tensor) else ()
         output = function(*args, **options)
-        name = getattr(function, "__name__", "a function")
+        name = getattr(function, "__name__", "a function").partition(".")[0]  # of a graph: relu.default
         if name == "__get__":  # a property: x.shape, x.T
             name = getattr(getattr(function, "__self__", None), "__name__", "a property")
             if name not in _NUMBERS:

@@ -114,7 +114,8 @@ class Watch(TorchFunctionMode):
                 parameter = self.weights.parameter_of(value)
                 # a view, a shape or a type of a weight is no use of it
                 if parameter is not None and made - {value.untyped_storage().data_ptr()}:
-                    self.aside(parameter, getattr(function, "__name__", "a function"))
+                    # an operator of a graph is called cat.default
+                    self.aside(parameter, getattr(function, "__name__", "a function").partition(".")[0])
 
     @contextmanager
     def modules(self, module: torch.nn.Module) -> Iterator[None]:

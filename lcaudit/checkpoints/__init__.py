@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lcaudit.checkpoints._beside import read_config
+from lcaudit.checkpoints import _adapter
+from lcaudit.checkpoints._beside import with_files_beside
 from lcaudit.checkpoints._container import Container, Contents
 from lcaudit.checkpoints._files import HEAD, label_of, open_whole, read_head
 from lcaudit.checkpoints._folder import find_checkpoint
@@ -20,8 +20,10 @@ from lcaudit.checkpoints._foreign import name_stranger
 from lcaudit.checkpoints._header import Header, Stored, read_safetensors_header
 from lcaudit.checkpoints._hub import fetch_checkpoint
 from lcaudit.checkpoints._keys import named_tensors
+from lcaudit.checkpoints._written import written
 from lcaudit.core import hub, plugins
-from lcaudit.core.errors import MalformedInput
+from lcaudit.core.declared import PREFIX
+from lcaudit.core.errors import MalformedInput, UsageError
 from lcaudit.core.hub_address import HubRecord
 from lcaudit.core.measurements import CheckpointRecord, FileRecord
 from lcaudit.core.text import count, one_line
@@ -30,7 +32,7 @@ from lcaudit.core.types import Checkpoint
 if TYPE_CHECKING:  # headers are read without torch
     import torch
 
-__all__ = ["Header", "open_checkpoint", "read_header"]
+__all__ = ["Header", "open_checkpoint", "read_header", "with_base", "written"]
 
 
 def open_checkpoint(
@@ -39,7 +41,8 @@ def open_checkpoint(
     max_download: int | str = hub.MOST,
     progress: hub.Progress = lambda stage, done, total: None,
 ) -> Checkpoint:
-    """Open a safetensors file, an index of several, a file of ``torch.save``, or a folder with one of them.
+    """Open a safetensors file, an index of several, a file of ``torch.save`` or ``torch.export.save``, or
+    a folder with one of them.
 
     Args:
         given: file or folder. A link that the user names is followed; one found in a folder must stay
@@ -60,8 +63,7 @@ def open_checkpoint(
     fetched = fetch_checkpoint(given, hub.size(max_download), progress)
     if fetched is not None:
         contents, container = _read(fetched.file, fetched.folder)
-        opened = _checkpoint(fetched.name, container, contents, fetched.record)
-        return replace(opened, config=read_config(fetched.file))
+        return with_files_beside(_checkpoint(fetched.name, container, contents, fetched.record), fetched.file)
     path = Path(given)
     folder = path if _is_folder(path) else None
     file = path
@@ -69,7 +71,32 @@ def open_checkpoint(
         file = find_checkpoint(folder, lambda head: _container_of(head) is not None)
     contents, container = _read(file, folder)
     name = path.name if path.name not in ("", "..") else path.resolve().name
-    return replace(_checkpoint(name, container, contents), config=read_config(file))
+    return with_files_beside(_checkpoint(name, container, contents), file)
+
+
+def with_base(
+    checkpoint: Checkpoint,
+    base: str | Path | None,
+    *,
+    max_download: int | str = hub.MOST,
+    progress: hub.Progress = lambda stage, done, total: None,
+) -> Checkpoint:
+    """The same, or, for a LoRA adapter, the weights that it was trained on with it merged into them.
+
+    Args:
+        base: what :func:`open_checkpoint` takes; ``None`` for the repository that the adapter names, if it came from
+            the Hub itself.
+
+    Raises:
+        UsageError: a base for something that is no adapter, or none for one. AuditError: as :func:`open_checkpoint`.
+    """
+    if not _adapter.is_adapter(checkpoint):
+        if base is not None:
+            raise UsageError(f"{checkpoint.record.name} is no LoRA adapter, so it has no --base", "leave --base out")
+        return checkpoint
+    adapter = _adapter.read(checkpoint.beside.get(_adapter.NAME, {}))
+    place = _adapter.base_of(checkpoint, adapter) if base is None else base
+    return _adapter.merge(checkpoint, adapter, open_checkpoint(place, max_download=max_download, progress=progress))
 
 
 def _read(file: Path, folder: Path | None) -> tuple[Contents, str]:
@@ -102,7 +129,9 @@ def read_header(path: Path) -> Header:
     }
     record = opened.record
     size = sum(file.size for file in record.files)
-    return Header(record.name, record.container, size, tensors, record.unwrapped, opened.config)
+    return Header(
+        record.name, record.container, size, tensors, record.unwrapped, opened.config, opened.texts, opened.program
+    )
 
 
 def _is_folder(path: Path) -> bool:
@@ -124,7 +153,10 @@ def _checkpoint(name: str, container: str, contents: Contents, source: HubRecord
 
     label = label_of(Path(name))
     state, places, steps = find_state_dict(label, contents.tree)
-    tensors, renamed = named_tensors(label, _with_aliases(state, contents.texts, steps))
+    if contents.program:  # its graph names them as they are
+        tensors, renamed = dict(sorted(state.items())), []
+    else:
+        tensors, renamed = named_tensors(label, _with_aliases(state, contents.texts, steps))
     plain = plain_tensors(label, tensors, sum(file.size for file in contents.files))
     record = CheckpointRecord(
         name=name,
@@ -135,14 +167,18 @@ def _checkpoint(name: str, container: str, contents: Contents, source: HubRecord
         recorded=recorded_accuracy([*places, contents.texts]),
         hub=source,
     )
-    return Checkpoint(record, plain, non_finite(plain), contents.texts)
+    return Checkpoint(record, plain, non_finite(plain), contents.texts, program=contents.program)
 
 
 def _with_aliases(
     state: Mapping[str, torch.Tensor], texts: Mapping[str, str], steps: list[str]
 ) -> Mapping[str, torch.Tensor]:
     """Tied weights are stored once in safetensors, the other names as metadata ``{alias: name}``."""
-    aliases = {alias: name for alias, name in texts.items() if name in state and alias not in state and "." in alias}
+    aliases = {
+        alias: name
+        for alias, name in texts.items()
+        if name in state and alias not in state and "." in alias and not alias.startswith(PREFIX)
+    }
     if not aliases:
         return state
     steps.append(f"restored {count(len(aliases), 'tied name')} from the metadata: {one_line(sorted(aliases))}")

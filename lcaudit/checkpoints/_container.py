@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from lcaudit.checkpoints._files import OpenedFile
 from lcaudit.core.measurements import FileRecord
+from lcaudit.core.program import Program
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +18,13 @@ class Contents:
         tree: nested mappings with tensors in them, as they were saved.
         texts: string metadata beside the tensors (the ``__metadata__`` of safetensors).
         files: every file that was read.
+        program: the network's own graph; ``tree`` then holds its tensors by the names that it uses.
     """
 
     tree: object
     files: tuple[FileRecord, ...]
     texts: Mapping[str, str] = field(default_factory=dict)
+    program: Program | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from lcaudit.checkpoints._folder import find_checkpoint
 from lcaudit.checkpoints._keys import unwrap
 from lcaudit.checkpoints._safetensors import header_length, parse_header, sniff
 from lcaudit.checkpoints.safetensors_sharded import check_keys, read_weight_map, sniff_index
+from lcaudit.core.program import Program
 
 #: First bytes of what torch.save writes, zip and legacy.
 _TORCH = (b"PK\x03\x04", b"\x80\x02\x8a\x0a")
@@ -38,7 +39,8 @@ class Header:
     Attributes:
         name: base name of the file or folder. container: as in ``CheckpointRecord``. size: bytes of all files.
         tensors: sorted by key, prefixes and counters undone as ``unwrapped`` says.
-        config: the ``config.json`` beside it, unchecked.
+        config: the ``config.json`` beside it, unchecked. texts: the file's own metadata, unchecked; of several files
+            none. program: the network's own graph, where the file holds one.
     """
 
     name: str
@@ -47,6 +49,8 @@ class Header:
     tensors: Mapping[str, Stored]
     unwrapped: tuple[str, ...]
     config: Mapping[str, Any] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+    program: Program | None = None
 
 
 def read_safetensors_header(path: Path) -> Header | None:
@@ -64,24 +68,25 @@ def read_safetensors_header(path: Path) -> Header | None:
     file = find_checkpoint(folder, _claims) if folder else path
     head = read_head(file, folder)
     if sniff_index(head):
-        container, tensors, size = "safetensors-sharded", *_sharded(file, folder)
+        container, (tensors, size), texts = "safetensors-sharded", _sharded(file, folder), {}
     elif sniff(head):
-        container, tensors, size = "safetensors", *_single(file, folder)
+        tensors, size, texts = _single(file, folder)
+        container = "safetensors"
     else:
         return None
     name = path.name if path.name not in ("", "..") else path.resolve().name
     plain, steps = unwrap(name, tensors)
-    return Header(name, container, size, plain, tuple(steps), read_config(file))
+    return Header(name, container, size, plain, tuple(steps), read_config(file), texts)
 
 
 def _claims(head: bytes) -> bool:
     return sniff_index(head) or sniff(head) or head.startswith(_TORCH)
 
 
-def _single(file: Path, folder: Path | None) -> tuple[dict[str, Stored], int]:
+def _single(file: Path, folder: Path | None) -> tuple[dict[str, Stored], int, dict[str, str]]:
     label, start, size = read_start(file, folder, lambda first, size: 8 + header_length(file.name, first, size))
-    header, _ = parse_header(label, start[8:], size)
-    return {key: Stored(entry["dtype"], tuple(entry["shape"])) for key, entry in header.items()}, size
+    header, texts = parse_header(label, start[8:], size)
+    return {key: Stored(entry["dtype"], tuple(entry["shape"])) for key, entry in header.items()}, size, texts
 
 
 def _sharded(file: Path, folder: Path | None) -> tuple[dict[str, Stored], int]:
@@ -90,7 +95,7 @@ def _sharded(file: Path, folder: Path | None) -> tuple[dict[str, Stored], int]:
     tensors: dict[str, Stored] = {}
     size = opened.record.size
     for name in sorted(set(places.values())):
-        held, bytes_of = _single(file.parent / name, file.parent)
+        held, bytes_of, _ = _single(file.parent / name, file.parent)
         check_keys(name, {key for key, shard in places.items() if shard == name}, set(held))
         tensors |= held
         size += bytes_of

@@ -3,7 +3,7 @@
 Chosen by name, among the files of one folder (the repository's own, unless the address names another):
 ``model.safetensors``, else ``model.safetensors.index.json`` with its shards, else the only other safetensors file or
 index, else ``pytorch_model.bin``, else the only other file of ``torch.save``. Small configurations beside the weights
-come along. What is fetched is then opened like any file: nothing of it runs.
+and the tokenizer come along. What is fetched is then opened like any file: nothing of it runs.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from lcaudit.checkpoints._beside import MOST_TOKENIZER, NAME, OTHERS, TOKENIZER
 from lcaudit.checkpoints._files import open_whole
 from lcaudit.checkpoints._folder import INDEX_SUFFIX
 from lcaudit.checkpoints.safetensors_sharded import MOST_INDEX, read_weight_map
@@ -19,7 +20,6 @@ from lcaudit.core.errors import HubUnavailable, LimitExceeded, MalformedInput, U
 from lcaudit.core.hub_address import Address, HubRecord, address
 from lcaudit.core.text import display_name, one_line
 
-_BESIDE = ("config.json", "preprocessor_config.json")
 _MOST_BESIDE = 2**20
 _SAFETENSORS = ".safetensors"
 _TORCH = (".bin", ".pt", ".pth", ".ckpt", ".th")
@@ -59,9 +59,8 @@ def fetch_checkpoint(given: str | Path, most: int, progress: hub.Progress) -> Fe
     names = [chosen]
     if chosen.endswith(INDEX_SUFFIX):
         names += _shards(listing, folder, chosen, most, progress)
-    names += [
-        name for name in (folder + one for one in _BESIDE) if listing.sizes.get(name, _MOST_BESIDE) < _MOST_BESIDE
-    ]
+    most_of = {**dict.fromkeys((NAME, *OTHERS), _MOST_BESIDE), TOKENIZER: MOST_TOKENIZER}
+    names += [folder + one for one, limit in most_of.items() if listing.sizes.get(folder + one, limit) < limit]
     file, *_ = hub.fetch(listing, names, most, progress)
     return Fetched(file, file.parent, asked.name, listing.record())
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 
+from lcaudit.checkpoints import torch_export
 from lcaudit.checkpoints._container import Container, Contents
 from lcaudit.checkpoints._files import OpenedFile
 from lcaudit.checkpoints._pickle_check import dry_run
@@ -24,7 +25,7 @@ _AGAIN = "save the weights again: torch.save(model.state_dict(), 'weights.pt')"
 def _sniff(head: bytes) -> bool:
     # A folder in the first member's name; NumPy's .npz has none.
     length = int.from_bytes(head[26:28], "little")
-    return head.startswith(b"PK\x03\x04") and b"/" in head[30 : 30 + length]
+    return head.startswith(b"PK\x03\x04") and b"/" in head[30 : 30 + length] and not torch_export.sniff(head)
 
 
 def _read(opened: OpenedFile) -> Contents:
@@ -56,8 +57,8 @@ def _refuse_relatives(label: str, held: dict[str, memoryview]) -> None:
         )
     if "archive_format" in held or any(name.startswith(("models/", "serialized_exported_program")) for name in held):
         raise UnsafeCheckpoint(
-            f"{label}: a torch.export archive (.pt2); lcaudit reads weights only",
-            "where the model was made, save its weights alone: torch.save(model.state_dict(), 'weights.pt')",
+            f"{label}: a torch.export archive (.pt2), but not one that torch 2.8 or later wrote",
+            "export it again with a newer torch, or save its weights: torch.save(model.state_dict(), 'weights.pt')",
         )
 
 

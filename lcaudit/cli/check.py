@@ -92,7 +92,15 @@ from lcaudit.core import hub
     "--arch",
     discovered=values.no_code,
     metavar="ARCH",
-    help="FILE.py:FACTORY (runs that file), timm:NAME, torchvision:NAME, or a family.  [default: recognised]",
+    help="FILE.py:FACTORY (runs that file), timm:NAME, torchvision:NAME, hf:CLASS (transformers), or a family.  "
+    "[default: recognised]",
+)
+@option(
+    "Network",
+    "--base",
+    metavar="MODEL",
+    help="The weights that MODEL, a LoRA adapter, was trained on: a file, a folder or a repository.  [default: the "
+    "repository that an adapter from the Hub names]",
 )
 @option(
     "Hub",

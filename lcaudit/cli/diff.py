@@ -95,4 +95,5 @@ def COMMAND(
     return EXIT_PASS if found.comparisons else EXIT_INCOMPLETE
 
 
-measuring(data_required=False)(COMMAND)
+# --base is for adapters; here BASE is one of the two
+measuring("base", data_required=False)(COMMAND)

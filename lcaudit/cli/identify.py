@@ -50,7 +50,9 @@ def COMMAND(model: Path, form: str) -> int:
         numbers=sum(tensor.numel() for tensor in header.tensors.values()),
         dtypes=dict(sorted(Counter(tensor.dtype for tensor in header.tensors.values()).items())),
         unwrapped=header.unwrapped,
-        network=architectures.recognise({key: tensor.shape for key, tensor in header.tensors.items()}, header.config),
+        network=architectures.recognise(
+            {key: tensor.shape for key, tensor in header.tensors.items()}, header.config, header.texts, header.program
+        ),
     )
     show(dumps(identity) if form == "json" else _text(identity), for_people=form == "text")
     return 0 if identity.network.recognised else EXIT_NO_VERDICT

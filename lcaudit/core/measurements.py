@@ -82,8 +82,8 @@ class NetworkRecord:
     """Which network the weights were loaded into.
 
     Attributes:
-        family: name of the family's file, ``timm`` or ``torchvision`` for a network of theirs, or ``user`` for a
-            factory the user named.
+        family: name of the family's file, ``timm`` or ``torchvision`` for a network of theirs, ``user`` for a
+            factory the user named, or ``exported_program`` for a file that holds its own graph.
         title: in words, e.g. ``ResNet-20 (CIFAR, option A shortcuts, width 16)``.
         variant: what was read off the shapes (depth, widths, classes, …).
         confidence: ``declared`` by the user, ``identified`` by keys and shapes, ``chosen by probe`` among several

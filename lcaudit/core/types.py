@@ -28,12 +28,16 @@ if TYPE_CHECKING:  # names and shapes are looked at without torch
     import numpy as np
     import torch
 
+    from lcaudit.core.program import Program
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """An opened checkpoint: ``tensors`` by state-dict key, nesting and prefixes undone; ``texts``: metadata.
 
-    ``config``: the ``config.json`` beside it, as JSON that nobody has checked; empty if there is none.
+    ``config``: the ``config.json`` beside it, as JSON that nobody has checked; empty if there is none. ``beside``:
+    other small JSON objects beside it, by name, as unchecked. ``tokenizer``: the ``tokenizer.json`` beside it.
+    ``program``: the network's own graph, where the file holds one.
     """
 
     record: CheckpointRecord
@@ -41,6 +45,9 @@ class Checkpoint:
     non_finite: tuple[NonFinite, ...] = ()
     texts: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
+    beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    tokenizer: Path | None = None
+    program: Program | None = None
 
 
 #: Kinds of interpolation by which pictures are resized.
@@ -52,7 +59,7 @@ class Shaping:
     """What is done to a picture before a network sees it.
 
     Attributes:
-        size: (height, width) that is cut out of the middle in the end.
+        size: (height, width) that is cut out of the middle in the end; (0, 0) where only the normalisation is known.
         resize: (height, width) that the picture is resized to before.
         mode: ``centre``: so that it covers ``resize``, aspect kept; ``border``: so that it fits into it, the rest
             filled with the mean colour; ``squash``: to it, aspect not kept.

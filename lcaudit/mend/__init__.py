@@ -14,9 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from lcaudit import recipes
+from lcaudit import checkpoints, recipes
 from lcaudit.audit import audit
 from lcaudit.core.errors import EnvironmentFailure
 from lcaudit.core.files import write_together
@@ -91,7 +89,7 @@ def mend(
         display_name(record.checkpoint.name), record.checkpoint.sha256, (*bench.earlier, *work.steps),
     )  # fmt: skip
     text = recipes.written(recipe)
-    weights = _weights(work.module, text)
+    weights = checkpoints.written(work.module.state_dict(), {**bench.declared, METADATA_KEY: text})
     try:
         with tempfile.TemporaryDirectory(prefix="lcaudit-") as folder:
             path = Path(folder) / name
@@ -106,20 +104,3 @@ def mend(
     work.take_back(again)
     verification = work.verification(after, refused, work.figures())
     return Mended(replace(after, verification=verification), weights, text, choices)
-
-
-def _weights(module: torch.nn.Module, recipe: str) -> bytes:
-    """The state dict as a safetensors file with the recipe in it; tied tensors are stored once."""
-    from safetensors.torch import save
-
-    tensors: dict[str, torch.Tensor] = {}
-    texts = {"format": "pt", METADATA_KEY: recipe}
-    first: dict[tuple[int, int, tuple[int, ...]], str] = {}
-    for key, value in module.state_dict().items():
-        place = (value.untyped_storage().data_ptr(), value.storage_offset(), tuple(value.shape))
-        if value.numel() and place in first:
-            texts[key] = first[place]
-        else:
-            first[place] = key
-            tensors[key] = value.detach().cpu().contiguous().clone()
-    return save(tensors, metadata=texts)

@@ -12,9 +12,12 @@ import torch
 
 from lcaudit import capture, opening, probes, recipes
 from lcaudit.core import hub
+from lcaudit.core.declared import PREFIX
+from lcaudit.core.errors import UsageError
 from lcaudit.core.machine import DTYPES, choose_device
 from lcaudit.core.measurements import ProbeFit
 from lcaudit.core.recipe import METADATA_KEY, Step
+from lcaudit.core.text import display_name
 from lcaudit.core.types import FactorMoments, Network, Probe
 from lcaudit.spectra.plug_in import second_moments
 
@@ -35,6 +38,13 @@ class Bench:
         most = get("max_download", hub.MOST)
         checkpoint, networks = opening.networks_of(model, get("arch"), most)
         text = checkpoint.texts.get(METADATA_KEY)
+        if checkpoint.program and not get("arch"):
+            raise UsageError(
+                f"{display_name(checkpoint.record.name)}: fixes change modules, and an exported program has none",
+                "fix the weights that it was exported from, or pass --arch file.py:factory",
+            )
+        #: what ``lcaudit export`` said of the network, which fixes leave as it is
+        self.declared = {key: value for key, value in checkpoint.texts.items() if key.startswith(PREFIX)}
         self.earlier: tuple[Step, ...] = recipes.parse(text, checkpoint.record.name).steps if text is not None else ()
         self.seed = get("seed", 0)
         self.task: dict[str, Any] = {"task": get("task", "auto"), "ignore_index": get("ignore_index", -100)}

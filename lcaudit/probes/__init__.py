@@ -31,7 +31,7 @@ from lcaudit.probes._tokens import are_tokens, mask_words, token_layout, token_n
 if TYPE_CHECKING:  # the shipped digits are of use without torch
     from lcaudit.core.types import Network, Preprocessing, Probe
 
-__all__ = ["DEFAULT_SAMPLES", "datasets", "open_probe", "preprocessings"]
+__all__ = ["DEFAULT_SAMPLES", "chosen_shape", "datasets", "open_probe", "preprocessings"]
 
 
 def open_probe(
@@ -92,7 +92,7 @@ def open_probe(
         each = found.shape if tokens or found.mask is not None else ()
         check_labels(found.labels, classes, found.source, task, ignore_index, each)
     positions, order = choose(found.count, samples, seed)
-    if found.pictures and shaping:
+    if found.pictures and shaping and all(shaping.size):
         pixels = found.pictures(positions, wanted, shaping)
     else:
         pixels = found.pixels(positions, wanted)

@@ -105,7 +105,7 @@ def chosen(network: Network, size: tuple[int, ...], interpolation: str) -> tuple
         _check_taken(network, wanted)
         if shaping:
             sides = zip(size, shaping.resize, shaping.size, strict=True)
-            height, width = (round(new * resized / cut) for new, resized, cut in sides)
+            height, width = (round(new * resized / cut) if cut else new for new, resized, cut in sides)
             source = f"--input-size; else {shaping.source}"
             shaping = replace(shaping, size=(size[0], size[1]), resize=(height, width), source=source)
     if shaping is None and (interpolation or size) and len(wanted) == 3 and all(wanted[1:]):

@@ -218,7 +218,8 @@ def _before(checkpoint: Checkpoint, recipe: Recipe) -> Checkpoint:
     stored = sum(tensor.numel() for tensor in checkpoint.tensors.values())
     if sum(tensor.numel() for tensor in tensors.values()) > max(2**28, 64 * stored):
         raise LimitExceeded("the recipe asks for a network far larger than its file")
-    return replace(checkpoint, tensors=dict(sorted(tensors.items())), texts={})
+    texts = {key: text for key, text in checkpoint.texts.items() if key != METADATA_KEY}
+    return replace(checkpoint, tensors=dict(sorted(tensors.items())), texts=texts)
 
 
 def _load(module: torch.nn.Module, checkpoint: Checkpoint) -> None:

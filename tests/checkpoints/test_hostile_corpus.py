@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import corpus_pickles
+import corpus_programs
 import corpus_safetensors
 import corpus_strangers
 import pytest
@@ -13,7 +14,7 @@ from corpus_parts import SENTINEL, Case
 from lcaudit.checkpoints import open_checkpoint
 from lcaudit.core.errors import AuditError
 
-CASES = (*corpus_safetensors.CASES, *corpus_pickles.CASES, *corpus_strangers.CASES)
+CASES = (*corpus_safetensors.CASES, *corpus_pickles.CASES, *corpus_programs.CASES, *corpus_strangers.CASES)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

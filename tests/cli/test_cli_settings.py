@@ -218,7 +218,7 @@ def test_a_family_can_be_named_by_a_found_file(lcaudit: Run) -> None:
     [
         ("fail_on = 'error'", "no setting fail_on", "did you mean fail-on"),
         ("sampels = 3", "no setting sampels", "did you mean samples"),
-        ("quux = 3", "no setting quux", "known: arch, baseline, batch-size"),
+        ("quux = 3", "no setting quux", "known: arch, base, baseline"),
         ("config = 'x'", "no setting config", ""),
         ("[limits]\nLC301 = 1", "no setting limits", ""),
         ("samples = 1", "samples: '1': expected a whole number from 2", ""),

@@ -7,12 +7,47 @@ import copy
 import torch
 from torch import nn
 
-from tests.conformance.case_base import SAMPLES, Case, Pooled, floats, itself, not_in_place, padded, real, stack
+from tests.conformance.case_base import (
+    SAMPLES,
+    Case,
+    Pooled,
+    floats,
+    holding,
+    itself,
+    not_in_place,
+    padded,
+    real,
+    stack,
+)
+
+
+class Flattened(nn.Module):
+    """As transformers' ``Conv1D``: the matrix stored as inputs × outputs, all tokens of a batch in one ``addmm``."""
+
+    def __init__(self, inputs: int, outputs: int, bias: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(inputs, outputs) / inputs**0.5)
+        self.bias = nn.Parameter(torch.randn(outputs)) if bias else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows, shift = x.view(-1, x.shape[-1]), x.new_zeros(()) if self.bias is None else self.bias
+        return torch.addmm(shift, rows, self.weight).view(*x.shape[:-1], -1)
+
+
+def _unflattened(model: nn.Module) -> tuple[nn.Module, dict[str, nn.Module]]:
+    twin = copy.deepcopy(model)
+    for name, part in model.named_modules():
+        if isinstance(part, Flattened):
+            twin.set_submodule(name, holding(part.weight.T, part.bias))
+    return itself(twin)
 
 
 def linear() -> list[Case]:
     """Rows of the table."""
     tokens = (6, 4)
+
+    def flattened(bias: bool) -> nn.Module:
+        return nn.Sequential(Flattened(4, 5, bias), nn.Tanh(), Flattened(5, 4, bias))
 
     def two(bias: bool, activation: nn.Module) -> nn.Module:
         return nn.Sequential(nn.Linear(4, 5, bias=bias), activation, nn.Linear(5, 4, bias=bias))
@@ -34,6 +69,14 @@ def linear() -> list[Case]:
         Case(
             "Linear", "activation in place", lambda bias: Pooled(two(bias, nn.LeakyReLU(0.3, inplace=True)), 4),
             floats(*tokens), twin=lambda model: itself(not_in_place(model)),
+        ),
+        Case(
+            "Linear", "inputs × outputs, addmm over all tokens (Conv1D of transformers)",
+            lambda bias: Pooled(flattened(bias), 4), floats(*tokens), twin=_unflattened,
+        ),
+        Case(
+            "Linear", "the same with padding mask", lambda bias: Pooled(flattened(bias), 4, masked=True),
+            padded(*tokens), twin=_unflattened, mask=real,
         ),
     ]  # fmt: skip
 

@@ -37,9 +37,10 @@ MAY_IMPORT = {
     "opening": STAGES,
     "planning": STAGES | {"opening"},
     "audit": STAGES | {"opening"},
+    "exporting": STAGES | {"opening"},
     "mend": STAGES | {"audit", "opening"},
     "__main__": frozenset({"cli"}),
-    "cli": STAGES | {"audit", "demo", "mend", "planning"},
+    "cli": STAGES | {"audit", "demo", "exporting", "mend", "planning"},
     **{stage: frozenset() for stage in STAGES},
 }
 PARTS = frozenset(part for path in PACKAGE.iterdir() for part in (path.name, path.stem))

@@ -17,12 +17,19 @@ from torch import Tensor
 from lcaudit.capture import labels
 from lcaudit.capture.tasks._base import Task
 
+#: What label maps of segmentation data sets hold at borders and elsewhere where nobody said what is there.
+_UNLABELLED = 255
+
 
 def _check(targets: Tensor, width: int) -> str:
     if targets.dtype.is_floating_point or targets.dtype.is_complex or targets.dtype == torch.bool:
         return f"labels are {targets.dtype}, expected class indices (integers)".replace("torch.", "")
     if targets.numel() and not 0 <= int(targets.min()) <= int(targets.max()) < width:
-        return f"labels run from {int(targets.min())} to {int(targets.max())}, expected 0 to {width - 1}"
+        wrong = f"labels run from {int(targets.min())} to {int(targets.max())}, expected 0 to {width - 1}"
+        others = targets[targets != _UNLABELLED]
+        if len(others) < targets.numel() and (not len(others) or 0 <= int(others.min()) <= int(others.max()) < width):
+            wrong += f"; if {_UNLABELLED} marks pixels that do not count, pass --ignore-index {_UNLABELLED}"
+        return wrong
     return ""
 
 

@@ -1,0 +1,107 @@
+"""``lcaudit export``: a copy of the weights that says which network they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lcaudit.cli import check
+from lcaudit.cli._help import Command, option
+from lcaudit.cli._output import check_outputs
+from lcaudit.cli._progress import Progress
+from lcaudit.cli._streams import note, show
+from lcaudit.core.declared import PREFIX
+from lcaudit.core.errors import UsageError
+from lcaudit.core.files import write_together
+from lcaudit.core.gate import EXIT_PASS
+from lcaudit.core.text import count, display_name
+
+#: Options that mean here what they mean for ``check``.
+_SHARED = (
+    "data_root", "split", "columns", "mean", "std", "input_size", "interpolation", "arch", "max_download",
+    "batch_size", "seed", "dtype", "device", "task", "ignore_index",
+)  # fmt: skip
+_SUFFIX = ".safetensors"
+
+
+@click.command(
+    name="export",
+    cls=Command,
+    short_help="Copy weights, with what the next audit needs to know of them.",
+    examples=(
+        "export model.pt -o model.safetensors --data cifar10",
+        "export model.bin --arch timm:resnet50 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 -o out.safetensors",
+    ),
+)
+@click.argument("model", type=click.Path(path_type=Path))
+@option(
+    "Probe",
+    "--data",
+    metavar="NAME|PATH",
+    help="Data on which network and normalisation are confirmed, or chosen where they are not known.",
+)
+@option(
+    "Probe",
+    "--samples",
+    metavar="N",
+    type=click.IntRange(min=2),
+    default=1000,
+    show_default=True,
+    help="How many samples confirm them.",
+)
+@option(
+    "Output",
+    "-o",
+    "--output",
+    metavar="OUT.safetensors",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Where the copy goes. MODEL is never changed.",
+)
+@option("Output", "--overwrite", is_flag=True, setting=False, help="Replace OUT.safetensors if it exists.")
+@option("Output", "-q", "--quiet", is_flag=True, setting=False, help="Print nothing.")
+def COMMAND(
+    model: Path, data: str | None, samples: int, output: Path, overwrite: bool, quiet: bool, **options: Any
+) -> int:
+    """Write a safetensors copy of the checkpoint MODEL that says which network it is and how its input is prepared.
+
+    `lcaudit check` and `lcaudit identify` then need no guess: what the copy says counts as declared, and is still held
+    against names, shapes and the probe. Only what is known of these very weights is written. Exit code 0: the copy
+    was written. 2: wrong usage, a file that cannot be read, or a probe that contradicts what is declared.
+    """
+    if output.suffix != _SUFFIX:
+        raise UsageError(
+            f"-o {display_name(output)}: expected a name that ends in {_SUFFIX}", "weights are written as safetensors"
+        )
+    factory = str(options.get("arch") or "").rpartition(":")[0]
+    inputs = [model, *([Path(data)] if data else []), *([Path(factory)] if factory else [])]
+    check_outputs([("weights", output)], inputs)
+    if not overwrite and (output.exists() or output.is_symlink()):
+        raise UsageError(f"{display_name(output)} exists", "choose another name, or pass --overwrite")
+    progress = Progress(quiet=quiet)
+    progress.start()
+    try:
+        from lcaudit.exporting import export  # imports torch: seconds
+
+        probe = {key: options.pop(key) for key in ("data_root", "split")}
+        more = {} if data is None else {"root": probe["data_root"], "split": probe["split"], "samples": samples}
+        columns = options.pop("columns")
+        if data is not None:
+            more["columns"] = columns
+        made = export(model, data, progress=progress, **options, **more)
+    finally:
+        progress.close()
+    write_together([(output, made.weights)])
+    if not quiet:
+        rows = [("network", made.title), ("tensors", count(made.tensors, "tensor")), *made.declared.texts().items()]
+        rows = [(name.removeprefix(PREFIX), words) for name, words in rows]
+        show("\n".join(f"{name:<14} {display_name(words, 400)}" for name, words in rows))
+        for words in made.notes:
+            note(display_name(words, 600))
+        note(f"written: {display_name(output)}")
+    return EXIT_PASS
+
+
+COMMAND.params[2:2] = [parameter for parameter in check.COMMAND.params if parameter.name in _SHARED]

@@ -44,6 +44,8 @@ def audit(
     std: tuple[float, ...] | None = None,
     input_size: int | tuple[int, int] | None = None,
     interpolation: str | None = None,
+    tokenizer: Path | None = None,
+    max_tokens: int | None = None,
     batch_size: int | str = "auto",
     seed: int = 0,
     dtype: str = "float32",
@@ -75,13 +77,16 @@ def audit(
         model: a file or folder of weights, or a repository of the Hub. data: name of a data set, a path, or a data
             set of the Hub (see ``lcaudit check --help``).
         base: for a LoRA adapter, the weights that it was trained on: what ``model`` may be.
-        columns: which columns of a table are the ``image`` and the ``label``, where their types do not say.
+        columns: which columns of a table are the ``image`` or the ``text``, and the ``label``, where their types do
+            not say.
         samples: how many of the probe's samples; ``None`` for all, at most 5,000; ``auto`` for as many as it
             takes to decide every verdict, at most 5,000.
         input_size: side of the pictures that the network sees, or (height, width); ``None`` for its own.
         interpolation: by which they are resized, e.g. ``bicubic``; ``None`` for the network's own.
         fisher: ``expected``, labels drawn from the network's own predictive distribution, or ``empirical``,
             the given labels; ``None`` for the convention's own.
+        tokenizer: the ``tokenizer.json`` for texts, ``None`` for the one beside the weights. max_tokens: of each
+            text; ``None`` for what the network reads, at most 512.
         mc_samples: draws per sample, or ``exact`` for the whole expectation.
         task: ``classification``, ``binary``, ``regression``, or ``auto`` for the one that outputs and labels
             speak for. ignore_index: class index of positions that do not count.
@@ -125,7 +130,7 @@ def audit(
         checkpoint, networks, probe = opening.opened(
             model, data, arch, max_download, progress, root=data_root, split=split, samples=samples, seed=seed,
             mean=mean, std=std, task=task, ignore_index=ignore_index, columns=columns, input_size=input_size,
-            interpolation=interpolation, base=base,
+            interpolation=interpolation, tokenizer=tokenizer, max_tokens=max_tokens, base=base,
         )  # fmt: skip
     network, identified = networks[0], None
     if not checkpoint.non_finite:  # nothing can be measured through weights that are not numbers

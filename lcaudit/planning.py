@@ -28,6 +28,8 @@ def dry_run(
     columns: Mapping[str, str] | None = None,
     input_size: int | tuple[int, int] | None = None,
     interpolation: str | None = None,
+    tokenizer: Path | None = None,
+    max_tokens: int | None = None,
     batch_size: int | str = "auto",
     seed: int = 0,
     dtype: str = "float32",
@@ -59,9 +61,10 @@ def dry_run(
     _, (network, *_), probe = opened(
         model, data, arch, max_download, progress, root=data_root, split=split,
         samples=None if samples == "auto" else samples, seed=seed, mean=mean, std=std, task=task,
-        ignore_index=ignore_index, columns=columns, input_size=input_size, interpolation=interpolation, base=base,
+        ignore_index=ignore_index, columns=columns, input_size=input_size, interpolation=interpolation,
+        tokenizer=tokenizer, max_tokens=max_tokens, base=base,
     )  # fmt: skip
-    batch_size = capture.first_batch_size(batch_size, on, probe.record.samples)
+    batch_size = capture.first_batch_size(batch_size, on, probe, network.record.classes)
     planned, stages = capture.plan_run(
         network, probe, device=on, dtype=DTYPES[dtype], batch_size=batch_size, task=task, ignore_index=ignore_index,
         fisher=whose, convention=convention, layers=several(layers), max_memory=max_memory,
@@ -86,6 +89,7 @@ def planned(
     columns: Mapping[str, str] | None = None, mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     input_size: int | tuple[int, int] | None = None, interpolation: str | None = None,
+    tokenizer: Path | None = None, max_tokens: int | None = None,
     batch_size: int | str = "auto", dtype: str = "float32", device: str = "auto", fisher: str | None = None,
     mc_samples: int | str = 1, convention: str = "kfac", layers: Sequence[str] = (), task: str = "auto",
     ignore_index: int = -100, seed: int = 0, max_download: int | str = hub.MOST,
@@ -100,7 +104,7 @@ def planned(
     checkpoint, _, probe = opened(
         model, data, arch, max_download, progress, root=data_root, split=split, samples=samples, seed=seed, mean=mean,
         std=std, task=task, ignore_index=ignore_index, columns=columns, input_size=input_size,
-        interpolation=interpolation, base=base,
+        interpolation=interpolation, tokenizer=tokenizer, max_tokens=max_tokens, base=base,
     )  # fmt: skip
     whose = capture.fisher_of(fisher, mc_samples, convention)
     asked = Settings(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -99,7 +100,8 @@ def _from_factory(checkpoint: Checkpoint, arch: str) -> Network:
             f"families: {', '.join(plugins.names(_PACKAGE))}; libraries: timm:NAME, torchvision:NAME, hf:CLASS; "
             f"or {_FACTORY_HINT}",
         )
-    module, input_shape, classes = _user.build(Path(path), factory)
+    built = _user.build(Path(path), factory)
+    module = built.module
     title = f"{display_name(factory)} in {display_name(Path(path).name)}"
     evidence = Evidence("declared", f"ran the user's file {display_name(Path(path).name)} and called {title}")
     loaded = _strict.load(module, checkpoint.tensors, {}, title)
@@ -111,11 +113,14 @@ def _from_factory(checkpoint: Checkpoint, arch: str) -> Network:
         evidence=(_tensors(checkpoint), evidence, *loaded),
         assumptions=(),
         parameters=_parameters(module),
-        input_shape=input_shape,
-        classes=classes,
+        input_shape=built.input_shape,
+        classes=built.classes,
         dtype=_strict.stored_dtype(checkpoint.tensors),
     )
-    return Network(record, module, {})
+    text = built.text
+    if text and text.tokenizer is None:
+        text = replace(text, tokenizer=checkpoint.tokenizer)
+    return Network(record, module, {}, text=text)
 
 
 def _choose(

@@ -7,12 +7,14 @@ import sys
 import traceback
 import types
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from lcaudit.core.errors import AuditError, UsageError
 from lcaudit.core.files import read_regular
+from lcaudit.core.language import OBJECTIVES, TextInput
 from lcaudit.core.text import display_name
 
 _HINT = "pass --arch file.py:factory, where factory() returns the nn.Module that the weights were saved from"
@@ -22,14 +24,26 @@ _MOST_BYTES = 16 * 2**20
 _MODULE = "lcaudit_user_network"
 
 
-def build(path: Path, factory: str) -> tuple[torch.nn.Module, tuple[int, ...], int]:
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What a factory gave: see :func:`build`."""
+
+    module: torch.nn.Module
+    input_shape: tuple[int, ...]
+    classes: int
+    text: TextInput | None
+
+
+def build(path: Path, factory: str) -> Built:
     """Run the file, call ``factory()`` and read what it says of its input and output.
 
     The file's folder can be imported from meanwhile, as when Python runs a script; no bytecode is left.
 
     Returns:
-        The module, its ``input_shape`` (attribute of the module or of the factory, else ``()``) and its
-        number of classes (attribute ``num_classes`` likewise, else the last linear layer's, else 0).
+        The module, its ``input_shape`` (attribute of the module or of the factory, else ``()``), its
+        number of classes (attribute ``num_classes`` likewise, else the last linear layer's, else 0), and how it reads
+        text (attribute ``text`` likewise, a dict of what :class:`lcaudit.core.types.TextInput` says; a tokenizer's path
+        is meant from where the file lies), ``None`` where it says nothing.
 
     Raises:
         UsageError: the file is absent, fails, or returns something else. Names the exception and line.
@@ -54,7 +68,13 @@ def build(path: Path, factory: str) -> tuple[torch.nn.Module, tuple[int, ...], i
             f"{display_name(factory)}() in {shown} returned {type(network).__name__}, not nn.Module", _HINT
         )
     shape = getattr(network, "input_shape", getattr(make, "input_shape", ()))
-    return network, _checked_shape(shape, shown), _classes(network, make)
+    text = getattr(network, "text", getattr(make, "text", None))
+    return Built(
+        network,
+        _checked_shape(shape, shown),
+        _classes(network, make),
+        _text(text, shown, path.resolve().parent) if isinstance(text, dict) else None,
+    )
 
 
 def _checked_shape(shape: object, shown: str) -> tuple[int, ...]:
@@ -65,6 +85,31 @@ def _checked_shape(shape: object, shown: str) -> tuple[int, ...]:
             "write the shape of one input, without the batch; 0 stands for any size",
         )
     return tuple(shape)
+
+
+def _text(said: dict[object, object], shown: str, folder: Path) -> TextInput:
+    """``text`` of a network or its factory, every value checked."""
+    wrong = [str(key) for key in said if key not in ("objective", "longest", "padding", "hidden", "tokenizer")]
+    for key, value in said.items():
+        if key == "objective":
+            fits = value in OBJECTIVES
+        elif key == "tokenizer":
+            fits = isinstance(value, (str, Path))
+        else:
+            fits = type(value) is int and value >= (2 if key == "longest" else 0)
+        wrong += [] if fits or (value is None and key in ("padding", "hidden", "tokenizer")) else [str(key)]
+    wrong += [key for key in ("objective", "longest") if key not in said]
+    if wrong:
+        raise UsageError(
+            f"text in {shown}: {display_name(wrong[0], 40)} is missing, unknown or no value that it can have",
+            f"write text = {{'objective': one of {', '.join(OBJECTIVES)}, 'longest': most tokens, and where they are "
+            "'padding': token id, 'hidden': token id, 'tokenizer': path of tokenizer.json}",
+        )
+    tokenizer = said.get("tokenizer")
+    return TextInput(
+        said["objective"], said["longest"], said.get("padding"), said.get("hidden"),  # type: ignore[arg-type]
+        folder / str(tokenizer) if tokenizer else None,
+    )  # fmt: skip
 
 
 def _classes(network: torch.nn.Module, make: object) -> int:

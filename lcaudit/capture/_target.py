@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 
-from lcaudit.capture.tasks import Fisher, FitSums, Objective, settle
+from lcaudit.capture.tasks import AUTO, Fisher, FitSums, Objective, settle
 from lcaudit.core.errors import UsageError
 from lcaudit.core.measurements import ProbeFit
 from lcaudit.core.types import Probe, Settled
@@ -34,6 +35,7 @@ class Target:
         self.keys, self.seed, self.fisher = probe.keys, seed, fisher
         self.labels = None if probe.labels is None else torch.from_numpy(probe.labels)
         self.asked = (task, classes, ignore_index)
+        self.meaning = probe.meaning
         self.objective: Objective | None = None
         self.fit: FitSums | None = None
         self.kept: list[torch.Tensor] = []
@@ -50,7 +52,12 @@ class Target:
         """
         if self.objective is None:
             task, classes, ignore_index = self.asked
-            self.objective = settle(task, tuple(outputs.shape), self.labels, classes=classes, ignore_index=ignore_index)
+            said = self.meaning if task == AUTO else None
+            found = settle(
+                said.task if said else task, tuple(outputs.shape), self.labels, classes=classes,
+                ignore_index=ignore_index, last=bool(self.meaning and self.meaning.prediction),
+            )  # fmt: skip
+            self.objective = replace(found, evidence=said.evidence) if said else found
             self.fit = FitSums(self.objective)
             self.objective.passes(outputs, self.fisher)  # too many are refused before any work
         assert self.fit is not None
@@ -100,7 +107,8 @@ class Target:
         """How well the network does, and at what."""
         assert self.objective is not None and self.fit is not None, "asked after a batch"
         objective = self.objective
-        return self.fit.finish(), Settled(objective.name, objective.evidence, objective.task.convention)
+        fit = replace(self.fit.finish(), prediction=self.meaning.prediction if self.meaning else "")
+        return fit, Settled(objective.name, objective.evidence, objective.task.convention)
 
 
 class Held:

@@ -62,4 +62,5 @@ def part_of(probe: Probe, keys: np.ndarray, wanted: bool, most: int) -> Probe | 
         labels=None if probe.labels is None else probe.labels[begin:end],
         keys=probe.keys[begin:end],
         mask=None if mask is None else lambda start, stop: mask(begin + start, begin + stop),
+        meaning=probe.meaning,
     )

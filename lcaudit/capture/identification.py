@@ -70,7 +70,7 @@ def identify(
     method: Method | str = "samples are no images with values from 0 to 1"
     if preprocessings:
         method = _method(networks, probe, task, ignore_index)
-    size = first_batch_size(batch_size, device, len(probe.keys))
+    size = first_batch_size(batch_size, device, probe, networks[0].record.classes)
     if not isinstance(method, str) and not method.agrees:
         if not unknown:  # nothing is open, and one reading by itself has no scale
             return first, probe, None

@@ -17,7 +17,7 @@ import torch
 
 from lcaudit.capture import _lanes as lanes
 from lcaudit.capture._as_found import as_found
-from lcaudit.capture._back_off import backing_off
+from lcaudit.capture._back_off import backing_off, outputs_of
 from lcaudit.capture._batches import batches
 from lcaudit.capture._huang2020 import batch_statistics, channels_only
 from lcaudit.capture._stream import Run
@@ -85,7 +85,7 @@ def measure(
         )
         return replace(found, batch_size=size)
 
-    return backing_off(run, batch_size, device, len(probe.keys))
+    return backing_off(run, batch_size, device, len(probe.keys), outputs_of(probe, network.record.classes))
 
 
 def _measure(

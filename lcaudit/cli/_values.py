@@ -53,11 +53,13 @@ def no_code(value: str) -> str:
 
 
 def columns(ctx: click.Context, parameter: click.Parameter, value: str | None) -> dict[str, str]:
-    """``image=A,label=B`` → names of columns by use."""
+    """``image=A,label=B`` or ``text=A,label=B`` → names of columns by use."""
     pairs = [part.partition("=") for part in (value or "").split(",") if part.strip()]
     found = {use.strip(): name.strip() for use, _, name in pairs}
-    if len(found) != len(pairs) or not found.keys() <= {"image", "label"} or not all(found.values()):
-        raise click.BadParameter(f"{display_name(value)!r}: expected image=COLUMN, label=COLUMN, or both with a comma")
+    if len(found) != len(pairs) or not found.keys() <= {"image", "text", "label"} or not all(found.values()):
+        raise click.BadParameter(
+            f"{display_name(value)!r}: expected image=COLUMN or text=COLUMN, label=COLUMN, or two with a comma"
+        )
     return found
 
 

@@ -17,6 +17,7 @@ from lcaudit.cli._pictures import picture_options
 from lcaudit.cli._progress import Progress
 from lcaudit.cli._settings import Configured, of_context, settings_options
 from lcaudit.cli._streams import show
+from lcaudit.cli._texts import text_options
 from lcaudit.core import hub
 
 
@@ -41,8 +42,9 @@ from lcaudit.core import hub
     envvar="LCAUDIT_PROBE",  # LCAUDIT_DATA is the folder of named data sets
     required=True,
     metavar="NAME|PATH",
-    help="What to run through the network: cifar10, digits; the path of an .npz, .npy, .safetensors or .parquet file "
-    "or of a folder of images; or a data set of the Hub, hf:NAMESPACE/NAME[:SPLIT]. Labels are optional.",
+    help="What to run through the network: cifar10, digits; the path of a folder of images, of an .npz, .npy, "
+    ".safetensors or .parquet file, of text (.txt, .jsonl), or of a WebDataset .tar; or a data set of the Hub, "
+    "hf:NAMESPACE/NAME[:SPLIT]. Labels are optional.",
 )
 @option(
     "Probe",
@@ -59,7 +61,7 @@ from lcaudit.core import hub
     discovered=True,
     metavar="image=A,label=B",
     callback=values.columns,
-    help="Which columns of a Parquet table are the images and the labels.  [default: found by type]",
+    help="Which columns of a table are the images and the labels; text=A for texts.  [default: found by type]",
 )
 @option(
     "Probe",
@@ -87,6 +89,7 @@ from lcaudit.core import hub
     help="Standard deviation of each channel; needs --mean.",
 )
 @picture_options
+@text_options
 @option(
     "Network",
     "--arch",

@@ -151,12 +151,14 @@ class ProbeFit:
         loss: mean of −log p in nats at the given labels, without constants.
         chance: error of the best constant guess on these labels; ``None`` in regression.
         entropy: mean entropy of the predictive distribution in nats; needs no labels.
+        prediction: what one is, ``next token`` or ``hidden token``; ``""`` if it is the label of a sample or position.
     """
 
     error: Quantity | None
     loss: Quantity | None
     chance: float | None
     entropy: Quantity
+    prediction: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from lcaudit.core.language import Meaning, TextInput
 from lcaudit.core.measurements import (
     BatchNormReplay,
     CheckpointRecord,
@@ -117,28 +118,6 @@ class Family:
 
 
 @dataclass(frozen=True, slots=True)
-class TextInput:
-    """How a network reads text: what a probe of text needs to know of it.
-
-    Attributes:
-        objective: ``causal``: outputs [b, L, V] predict each next token; ``masked``: outputs [b, L, V] predict the
-            tokens that were hidden; ``sequence``: outputs [b, K] are of whole samples; ``embedding``: outputs
-            [b, h] are of whole samples and no class.
-        longest: most tokens that a sample may have.
-        padding: index of the token that fills up; the network itself takes no notice of positions that hold it.
-            ``None`` where it has none: later positions never change earlier ones.
-        hidden: index of the token that hides another, for ``masked``.
-        tokenizer: the ``tokenizer.json`` beside the weights, ``None`` where there is none.
-    """
-
-    objective: Literal["causal", "masked", "sequence", "embedding"]
-    longest: int
-    padding: int | None = None
-    hidden: int | None = None
-    tokenizer: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Network:
     """The network with the checkpoint's weights in it, in eval mode, on the CPU.
 
@@ -166,6 +145,7 @@ class Probe:
         mask: positions in order of use → bool [b, T], true where a token is real; ``None`` if nothing is padded.
         pixels: positions in order of use → float32 [b, c, h, w] in [0, 1], before they are normalised; ``None``
             where samples are no such images.
+        meaning: of the outputs; ``None`` where outputs and labels must tell.
     """
 
     record: ProbeRecord
@@ -174,6 +154,7 @@ class Probe:
     keys: np.ndarray
     mask: Callable[[int, int], torch.Tensor] | None = None
     pixels: Callable[[int, int], torch.Tensor] | None = None
+    meaning: Meaning | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ class Bench:
         self.options = options
         get = options.get
         most = get("max_download", hub.MOST)
-        checkpoint, networks = opening.networks_of(model, get("arch"), most)
+        checkpoint, networks = opening.networks_of(model, get("arch"), most, base=get("base"))
         text = checkpoint.texts.get(METADATA_KEY)
         if checkpoint.program and not get("arch"):
             raise UsageError(
@@ -51,7 +51,7 @@ class Bench:
         open_probe = partial(
             opening.probe_of, data, networks[0], most, root=get("data_root"), split=get("split"), seed=self.seed,
             mean=get("mean"), std=get("std"), columns=get("columns"), input_size=get("input_size"),
-            interpolation=get("interpolation"), **self.task,
+            interpolation=get("interpolation"), tokenizer=get("tokenizer"), max_tokens=get("max_tokens"), **self.task,
         )  # fmt: skip
         available = open_probe(samples=2).record.available
         half = min(available // 2, probes.DEFAULT_SAMPLES) if samples is None else samples
@@ -63,7 +63,7 @@ class Bench:
         self.network, whole, _ = opening.identified(
             networks, whole, batch_size=asked, seed=self.seed, **self.task, **self.run
         )
-        self.run["batch_size"] = capture.first_batch_size(asked, device, len(whole.keys))
+        self.run["batch_size"] = capture.first_batch_size(asked, device, whole, self.network.record.classes)
         keys = whole.keys[: max(2, min(half, len(whole.keys)))]
         measuring = capture.part_of(whole, keys, True, len(keys))
         assert measuring is not None, "at least two samples are measured"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from lcaudit.core import hub
-from lcaudit.core.errors import ProbeUnavailable
+from lcaudit.core.errors import ProbeUnavailable, UsageError
 from lcaudit.core.measurements import Normalisation, ProbeRecord
 from lcaudit.core.text import display_name, one_line
 from lcaudit.probes._contract import Pixels, Samples
@@ -26,6 +26,7 @@ from lcaudit.probes._resolve import datasets, find, recognise
 from lcaudit.probes._scale import Scaling, normalisation, only_one, scaling
 from lcaudit.probes._select import DEFAULT_SAMPLES, choose, ranges
 from lcaudit.probes._shaping import chosen as chosen_shape
+from lcaudit.probes._text import Reading, is_text, text_probe
 from lcaudit.probes._tokens import are_tokens, mask_words, token_layout, token_normalisation, without_padding
 
 if TYPE_CHECKING:  # the shipped digits are of use without torch
@@ -49,6 +50,8 @@ def open_probe(
     input_size: tuple[int, ...] = (),
     interpolation: str = "",
     columns: Mapping[str, str] = MappingProxyType({}),
+    tokenizer: Path | None = None,
+    max_tokens: int | None = None,
     max_download: int | str = hub.MOST,
     progress: hub.Progress = lambda stage, done, total: None,
 ) -> Probe:
@@ -66,7 +69,8 @@ def open_probe(
         task: what the labels are for, as far as the user says. ignore_index: label that does not count.
         input_size: (height, width) that pictures are brought to, ``()`` for the network's own; interpolation:
             how, ``""`` for the network's own.
-        columns: of a table, by use, ``image`` or ``label``; found by type where not given.
+        columns: of a table, by use, ``image``, ``text`` or ``label``; found by type where not given.
+        tokenizer: the ``tokenizer.json`` for texts, ``None`` for the one beside the weights. max_tokens: of a text.
         max_download: bytes, or a size such as ``10GB``, that may be downloaded.
 
     Returns:
@@ -81,7 +85,14 @@ def open_probe(
     """
     found, dataset, path, notes = find(data, root, split, columns, hub.size(max_download), progress)
     (wanted, shaping), vocabularies = chosen_shape(network, input_size, interpolation), embeddings(network.module)
-    tokens = are_tokens(found, vocabularies, wanted)
+    tokens = found.texts is None and are_tokens(found, vocabularies, wanted)
+    if is_text(found, network, tokens):
+        reading = Reading(tokenizer, max_tokens)
+        return text_probe(found, network, reading, samples, seed, task, ignore_index, mean, std)
+    if tokenizer or max_tokens:
+        raise UsageError(
+            f"--tokenizer and --max-tokens are for texts; {display_name(found.source)} holds none", "leave them out"
+        )
     classes = network.record.classes  # 0 for a network of the user's that does not say
     if found.labels is not None:
         if classes and found.classes and not dataset:

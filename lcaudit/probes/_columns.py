@@ -1,4 +1,4 @@
-"""Which columns of a Parquet table are the images and the labels: by what the Hub's libraries record, else by type."""
+"""Which columns of a table are images or texts, and labels: by what the Hub's libraries record, else by type."""
 
 from __future__ import annotations
 
@@ -11,24 +11,28 @@ from lcaudit.core.serial import parse_json
 from lcaudit.core.text import display_name, one_line
 
 _MOST_FEATURES = 2**24
-#: What a column of labels is called where several could be it.
-_LABEL = "label"
+#: What a column of labels, or of text, is called where several could be it.
+_LABEL, _TEXT = "label", "text"
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What is read. ``image``: dotted path of the bytes. ``label``: ``""`` for none; ``classes``: its names."""
+    """What is read. ``cells``: dotted path of the images' bytes, or the name of a column of ``text``.
 
-    image: str
+    ``label``: ``""`` for none; ``classes``: its names.
+    """
+
+    cells: str
     label: str
     classes: tuple[str, ...]
+    text: bool = False
 
 
 def find_columns(file: Any, asked: Mapping[str, str], shown: str) -> Columns:
     """The columns of an open Parquet file.
 
     Args:
-        asked: the user's choice, by use, ``image`` or ``label``. shown: what to call the table.
+        asked: the user's choice, by use, ``image`` or ``text``, and ``label``. shown: what to call the table.
 
     Raises:
         UsageError: a column that the user names is not there. MalformedInput: two have the same name.
@@ -45,6 +49,8 @@ def find_columns(file: Any, asked: Mapping[str, str], shown: str) -> Columns:
                 f"--columns {use}={display_name(name, 60)}: {shown} has no such column",
                 f"it has {one_line(list(fields), 12)}",
             )
+    if "text" in asked or ("image" not in asked and not _images(fields, features)):
+        return _text(fields, features, asked, shown)
     image = asked.get("image") or _image(fields, features, shown)
     paths = {name: path for name, kind in fields.items() if (path := _encoded(name, kind))}
     if image not in paths:
@@ -52,13 +58,46 @@ def find_columns(file: Any, asked: Mapping[str, str], shown: str) -> Columns:
             f"{shown}: column {display_name(image, 60)} holds {display_name(fields[image], 60)}, expected image files",
             "name a column of bytes, or of records with bytes, with --columns image=…",
         )
-    label = asked.get("label") or _label(fields, features, image, shown)
+    label = _checked(asked.get("label") or _label(fields, features, image, shown), fields, shown)
+    return Columns(paths[image], label, _names(features.get(label)))
+
+
+def _text(fields: Mapping[str, Any], features: Mapping[str, Any], asked: Mapping[str, str], shown: str) -> Columns:
+    """The columns of a table of texts, whose labels most networks do not want: where unclear, there are none."""
+    if "image" in asked:
+        raise UsageError("--columns names both image and text", "name one of them")
+    texts = [name for name, kind in fields.items() if _strings(kind)]
+    text = asked.get("text") or (_TEXT if _TEXT in texts else texts[0] if len(texts) == 1 else "")
+    if not text:
+        seen = [f"{display_name(name, 40)} ({display_name(kind, 40)})" for name, kind in list(fields.items())[:12]]
+        raise ProbeUnavailable(
+            f"{shown} has {len(texts)} columns of text: {one_line(texts)}"
+            if texts
+            else f"{shown} has no column of images or text; it has {', '.join(seen)}",
+            f"choose one: --columns text={display_name(texts[0], 60)}"
+            if texts
+            else "pass a data set of images or text, or --columns image=… or text=…",
+        )
+    if text not in texts:
+        raise ProbeUnavailable(
+            f"{shown}: column {display_name(text, 60)} holds {display_name(fields[text], 60)}, expected text",
+            f"it has columns of text: {one_line(texts)}" if texts else "pass a table with a column of text",
+        )
+    try:
+        label = asked.get("label") or _label(fields, features, text, shown)
+    except ProbeUnavailable:
+        label = ""
+    label = _checked(label, fields, shown)
+    return Columns(text, label, _names(features.get(label)), text=True)
+
+
+def _checked(label: str, fields: Mapping[str, Any], shown: str) -> str:
     if label and not _numbers(fields[label]):
         raise ProbeUnavailable(
             f"{shown}: column {display_name(label, 60)} holds {display_name(fields[label], 60)}, expected numbers",
             "name a column of class numbers with --columns label=…",
         )
-    return Columns(paths[image], label, _names(features.get(label)))
+    return label
 
 
 def _features(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
@@ -87,16 +126,15 @@ def _names(feature: Any) -> tuple[str, ...]:
     return ()
 
 
-def _image(fields: Mapping[str, Any], features: Mapping[str, Any], shown: str) -> str:
+def _images(fields: Mapping[str, Any], features: Mapping[str, Any]) -> list[str]:
     found = [name for name in fields if _kind(features.get(name)) == "Image"]
-    found = found or [name for name, kind in fields.items() if _encoded(name, kind)]
+    return found or [name for name, kind in fields.items() if _encoded(name, kind)]
+
+
+def _image(fields: Mapping[str, Any], features: Mapping[str, Any], shown: str) -> str:
+    found = _images(fields, features)
     if len(found) == 1:
         return found[0]
-    seen = ", ".join(f"{display_name(name, 40)} ({display_name(kind, 40)})" for name, kind in list(fields.items())[:12])
-    if not found:
-        raise ProbeUnavailable(
-            f"{shown} has no column of images; it has {seen}", "pass a data set of images, or --columns image=…"
-        )
     raise ProbeUnavailable(
         f"{shown} has {len(found)} columns of images: {one_line(found)}",
         f"choose one: --columns image={display_name(found[0], 60)}",
@@ -128,6 +166,12 @@ def _encoded(name: str, kind: Any) -> str:
     if types.is_struct(kind) and kind.get_field_index("bytes") >= 0 and binary(kind.field("bytes").type):
         return f"{name}.bytes"
     return ""
+
+
+def _strings(kind: Any) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_string(kind) or types.is_large_string(kind))
 
 
 def _whole(kind: Any) -> bool:

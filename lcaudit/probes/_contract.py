@@ -64,6 +64,8 @@ class Samples:
         tokens: whether the source says that these are token ids.
         mask: bool [count, T], true where a token is real; ``None`` if the source says nothing of padding.
         hub: the repository that it came from, if any.
+        texts: positions → texts, where samples are texts: then ``pixels`` is never asked.
+        running: the same texts as parts of one that reads on, in order; ``None`` where each stands for itself.
     """
 
     source: str
@@ -81,6 +83,8 @@ class Samples:
     mask: np.ndarray | None = None
     pictures: Callable[[np.ndarray, tuple[int, ...], Shaping], Pixels] | None = None
     hub: HubRecord | None = None
+    texts: Callable[[np.ndarray], list[str]] | None = None
+    running: Callable[[], list[str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +95,8 @@ class Source:
         title: in words, for messages, e.g. ``an .npz file with images and labels``.
         accepts: (path, its first 16 bytes, or ``b""`` for a folder) → whether it is of this kind, by content.
         open: (path, split or ``None``) → samples.
-        open_columns: the same, with the user's choice of columns by use, ``image`` and ``label``; ``None`` if it has
-            no columns to choose from.
+        open_columns: the same, with the user's choice of columns by use, ``image``, ``text`` and ``label``; ``None``
+            if it has no columns to choose from.
     """
 
     title: str

@@ -1,7 +1,7 @@
-"""Images and labels of Parquet files, found by type; read in small steps, since a file of kilobytes can hold gigabytes.
+"""Images or texts, and labels, of Parquet files; read in small steps, since a file of kilobytes can hold gigabytes.
 
-A column of images holds encoded files: bytes, or the Hub's record ``{bytes, path}``. Only it and the column of labels
-are read, and no type of the file's own is ever built.
+A column of images holds encoded files: bytes, or the Hub's record ``{bytes, path}``. Only it, or the column of text,
+and the column of labels are read, and no type of the file's own is ever built.
 """
 
 from __future__ import annotations
@@ -65,7 +65,6 @@ def open_tables(
         MalformedInput: damaged. LimitExceeded: beyond a cap. EnvironmentFailure: pyarrow or Pillow is missing.
     """
     pyarrow()
-    pillow()
     shown = display_name(source)
     chosen: Columns | None = None
     counts, labels = [], []
@@ -76,11 +75,13 @@ def open_tables(
             if chosen not in (None, found):
                 raise MalformedInput(f"{shown}: its files do not have the same columns", "download them again")
             chosen = found
+            if not chosen.text:
+                pillow()
             counts.append(file.metadata.num_rows)
             if sum(counts) > _MOST_ROWS:
                 raise LimitExceeded(f"{shown}: more than {_MOST_ROWS:,} rows", "pass a smaller split")
             rows = 0
-            for content in _cells(file, chosen.image, path, shown):
+            for content in _cells(file, chosen.cells, path, shown):
                 digest.update(b"%d\n" % len(content))
                 digest.update(content)
                 rows += 1
@@ -90,7 +91,8 @@ def open_tables(
                 labels.append(_labels(file, chosen.label, shown))
     assert chosen is not None, "a table of no files"
     given = np.concatenate(labels) if labels else None
-    notes = (f"images from column {display_name(chosen.image.removesuffix('.bytes'), 60)}",)
+    kind = "text" if chosen.text else "images"
+    notes = (f"{kind} from column {display_name(chosen.cells.removesuffix('.bytes'), 60)}",)
     if given is not None and len(given) and (given == -1).all():
         given, notes = (
             None,
@@ -103,8 +105,12 @@ def open_tables(
     digest.update(b"unlabelled" if given is None else given.astype(given.dtype.newbyteorder("<")).tobytes())
 
     def pixels(positions: np.ndarray, wanted: tuple[int, ...], shaping: Shaping | None) -> Pixels:
-        held = _chosen(paths, counts, chosen.image, positions, shown)
+        held = _chosen(paths, counts, chosen.cells, positions, shown)
         return decoded(held.__getitem__, lambda position: f"row {position}", source, positions, wanted, shaping)
+
+    def texts(positions: np.ndarray) -> list[str]:
+        held = _chosen(paths, counts, chosen.cells, positions, shown)
+        return [_text(held[position], f"row {position} of {shown}") for position in positions.tolist()]
 
     return Samples(
         source=source,
@@ -115,9 +121,17 @@ def open_tables(
         sha256=digest.hexdigest(),
         shape=(),
         pixels=lambda positions, wanted: pixels(positions, wanted, None),
-        pictures=pixels,
+        pictures=None if chosen.text else pixels,
         notes=(*split_notes(said, asked), *notes),
+        texts=texts if chosen.text else None,
     )
+
+
+def _text(content: bytes, shown: str) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise MalformedInput(f"{shown} is no UTF-8", "write the table again") from None
 
 
 @contextmanager
@@ -148,7 +162,7 @@ def _cells(file: Any, column: str, path: Path, shown: str) -> Iterator[bytes]:
             total += length
             if length > MOST_FILE or total > most:
                 raise LimitExceeded(
-                    f"{shown}: an image of more than {MOST_FILE >> 20} MiB"
+                    f"{shown}: a cell of more than {MOST_FILE >> 20} MiB"
                     if length > MOST_FILE
                     else f"{shown}: swells from {path.stat().st_size:,} to more than {most:,} bytes",
                     "pass data that do not",
@@ -186,7 +200,7 @@ def _chosen(
                         size += len(content)
                         if size > MOST_BYTES:
                             raise LimitExceeded(
-                                f"{shown}: the chosen images take more than {MOST_BYTES:,} bytes",
+                                f"{shown}: the chosen rows take more than {MOST_BYTES:,} bytes",
                                 "pass fewer --samples",
                             )
         start += number

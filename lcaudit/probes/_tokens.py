@@ -75,10 +75,9 @@ def without_padding(labels: np.ndarray | None, mask: np.ndarray | None, ignore_i
     return np.where(mask, labels, ignore_index)
 
 
-def mask_words(mask: np.ndarray) -> str:
-    """What became of the padding."""
+def mask_words(mask: np.ndarray, noticed: bool = False) -> str:
+    """What became of the padding. ``noticed``: whether the network knows it by its token."""
     share = 1 - float(mask.mean())
-    return (
-        f"attention_mask: {share:.1%} of the positions are padding, left out of every figure; "
-        "the network is given the samples without the mask"
+    return f"attention_mask: {share:.1%} of the positions are padding, left out of every figure; " + (
+        "the network takes no notice of them" if noticed else "the network is given the samples without the mask"
     )

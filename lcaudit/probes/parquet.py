@@ -1,7 +1,8 @@
-"""A ``.parquet`` file with a column of encoded images, and one of class numbers if there are labels.
+"""A ``.parquet`` file with a column of encoded images or of text, and one of class numbers if there are labels.
 
 Columns are found by type: the Hub's image and class features where the file records them, else records with
-``bytes``, or bytes; whole numbers for labels. ``--columns image=…,label=…`` chooses where several could be meant.
+``bytes``, or bytes; else the only column of text, or the one named ``text``; whole numbers for labels. ``--columns
+image=…,label=…`` or ``text=…`` chooses where several could be meant.
 Images are decoded with Pillow under the same limits as those of a folder; the content hash covers their encoded bytes.
 """
 
@@ -21,7 +22,7 @@ def open_parquet(path: Path, split: str | None, columns: Mapping[str, str]) -> S
 
 
 SOURCE = Source(
-    title="a .parquet file with a column of encoded images",
+    title="a .parquet file with a column of encoded images or text",
     accepts=lambda path, start: start.startswith(b"PAR1"),
     open=lambda path, split: open_parquet(path, split, {}),
     open_columns=open_parquet,

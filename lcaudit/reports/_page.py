@@ -145,11 +145,12 @@ def _facts(report: Report) -> tuple[tuple[str, str], ...]:
     if fit is None:
         facts.append(("On the probe", "not run: the weights are not all finite"))
     elif fit.error is None:
-        facts.append(("On the probe", f"no labels; predictive entropy {numbers.spoken(fit.entropy)}"))
+        facts.append(("On the probe", summary.unlabelled(report, "; ")))
     else:
         beside = f"; the checkpoint records {numbers.percent(1 - recorded.value)}" if recorded else ""
-        loss = f"; loss {numbers.spoken(fit.loss)}" if fit.loss else ""
-        facts.append(("On the probe", f"error {numbers.spoken(replace(fit.error, unit='share'))}{beside}{loss}"))
+        loss = f"; {summary.loss_words(fit)}" if fit.loss else ""
+        error = f"{summary.error_words(fit)} {numbers.spoken(replace(fit.error, unit='share'))}"
+        facts.append(("On the probe", f"{error}{beside}{loss}"))
     if measured.checkpoint.unwrapped:
         facts.append(("Weights", "; ".join(measured.checkpoint.unwrapped)))
     facts.append(("SHA-256", measured.checkpoint.sha256))

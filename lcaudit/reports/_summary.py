@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from lcaudit.core import figures as numbers
-from lcaudit.core.measurements import ExactCurvature, LayerSpectra
+from lcaudit.core.measurements import ExactCurvature, LayerSpectra, ProbeFit
 from lcaudit.core.outcomes import SEVERITIES, Check, Effect, Finding, Fix, Limit, Report, RuleRecord
 from lcaudit.core.quantity import Quantity
-from lcaudit.core.text import count, one_line
+from lcaudit.core.text import count, display_name, one_line
 from lcaudit.core.trust import HOLDS
 from lcaudit.reports._comparison_words import sentence
 
@@ -33,6 +33,8 @@ GATES = {
     "info": "the gate fails on any finding",
     "never": "the gate fails on no finding",
 }
+#: Nats beyond which a perplexity has no meaning any more, only digits.
+_MOST_LOSS = 100.0
 #: What the figures are about, for a reader who has never met one.
 PRIMER = (
     "κ, the condition number, says how lopsided a layer's input is: how many times more it varies (mean square) along "
@@ -127,6 +129,29 @@ def suppression(finding: Finding) -> str:
         return ""
     until = f", until {wish.until}" if wish.until else ""
     return f"{wish.reason or 'no reason given'}{until}" + (f" ({wish.source})" if wish.source else "")
+
+
+def error_words(fit: ProbeFit) -> str:
+    """What the error is of."""
+    return f"{display_name(fit.prediction, 40).replace(' ', '-')} error" if fit.prediction else "error"
+
+
+def loss_words(fit: ProbeFit) -> str:
+    """The loss; of language models as perplexity too."""
+    assert fit.loss is not None, "asked where labels are"
+    words = f"loss {numbers.spoken(fit.loss)}"
+    if not fit.prediction or not fit.loss.value < _MOST_LOSS:
+        return words
+    return f"{words} a token, perplexity {numbers.number(math.exp(fit.loss.value))}"
+
+
+def unlabelled(report: Report, joint: str) -> str:
+    """What is known of the predictions without labels; the entropy of real values is a convention's."""
+    fit = report.measurements.fit
+    assert fit is not None, "asked after a run"
+    if report.measurements.settings.task == "regression":
+        return "no labels"
+    return f"no labels{joint}predictive entropy {numbers.spoken(fit.entropy)}"
 
 
 def fit_untested(report: Report) -> str:

@@ -119,11 +119,11 @@ def _fit(report: Report) -> Iterator[str]:
         return
     if fit.error is not None:
         beside = f", recorded {numbers.percent(1 - recorded.value)}" if recorded else ""
-        yield f"error {numbers.spoken(replace(fit.error, unit='share'))}{beside}"
+        yield f"{summary.error_words(fit)} {numbers.spoken(replace(fit.error, unit='share'))}{beside}"
     if fit.loss is not None:
-        yield f"loss {numbers.spoken(fit.loss)}"
+        yield summary.loss_words(fit)
     if fit.error is None and fit.loss is None:
-        yield f"no labels, predictive entropy {numbers.spoken(fit.entropy)}"
+        yield summary.unlabelled(report, ", ")
 
 
 def _finding(finding: Finding, report: Report, style: Style) -> Iterator[str]:

@@ -48,7 +48,10 @@ def alike(measurements: Measurements) -> bool:
     Their moments then do not change with the choice of samples. Rank alone would not show it: patches of one
     picture differ, and padding makes them differ even if the picture is blank.
     """
-    first = [one for one in measurements.layers if one.layer.reads == "network input" and finite(one.input)]
+    known = [one for one in measurements.layers if finite(one.input)]
+    first = [one for one in known if one.layer.reads == "network input"]
+    if all(one.layer.kind == "embedding" for one in first):  # of positions or kinds of token: the same in every sample
+        first = known * bool(first)
     return bool(first) and all(
         one.centred.rank == 0 or (_constant(one.input.largest) and _constant(one.mean_energy)) for one in first
     )

@@ -69,6 +69,11 @@ LIMIT = Limit(
     "a record, the error of the best constant guess",
 )
 
+_PICTURES = (
+    "another mean and std, pixels in 0 to 255, another channel order, re-encoded (JPEG) or resized images, another "
+    "split, another order of classes."
+)
+_TEXT = "another tokenizer, special tokens that training did not use, text of another language or kind."
 #: The finding of a probe whose samples do not differ.
 ALIKE = "samples-alike"
 LEAST = Limit(2, "1", "by definition: nothing can vary over one input")
@@ -261,8 +266,7 @@ def tell(fails: Sequence[Fail], measurements: Measurements) -> tuple[str, str]:
         " ".join(
             (
                 "Read no other figure of this report before this is clear: they describe the network on data, or with "
-                "a preprocessing, that it was not trained for. Usual causes: another mean and std, pixels in 0 to 255, "
-                "another channel order, re-encoded (JPEG) or resized images, another split, another order of classes.",
+                f"a preprocessing, that it was not trained for. Usual causes: {_TEXT if fit.prediction else _PICTURES}",
                 *witness(measurements),
             )
         ),

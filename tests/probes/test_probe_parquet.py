@@ -139,7 +139,7 @@ REFUSED: dict[str, tuple[dict[str, Any], Any, dict[str, str], type[AuditError], 
     "two labels": ({"img": structs(), "fine": LABELS, "coarse": LABELS}, None, {}, ProbeUnavailable,
                    "2 columns that could be labels: fine, coarse"),
     "no image": ({"text": ["a"] * 12, "label": LABELS}, None, {}, ProbeUnavailable,
-                 "no column of images; it has text (string), label (int64)"),
+                 "x.parquet holds text, and tiny does not say how it reads text"),
     "absent": (COLUMNS, None, {"image": "photo"}, UsageError, "--columns image=photo: x.parquet has no such column"),
     "not an image": (COLUMNS, None, {"image": "id"}, ProbeUnavailable, "column id holds int64, expected image files"),
     "not a label": ({"img": structs(), "name": ["x"] * 12}, None, {"label": "name"}, ProbeUnavailable,
@@ -186,7 +186,7 @@ def test_a_cell_or_a_file_that_swells_is_refused(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(_table, "MOST_FILE", 2**20)
     monkeypatch.setattr(_table, "_ALWAYS_ALLOWED", 2**22)
     one = write(tmp_path / "one.parquet", {"img": [bytes(2**20 + 1)]}, compression="zstd")
-    with pytest.raises(LimitExceeded, match="an image of more than 1 MiB"):
+    with pytest.raises(LimitExceeded, match="a cell of more than 1 MiB"):
         opened(one)
     many = write(tmp_path / "many.parquet", {"img": [bytes(2**19)] * 4000}, compression="zstd")
     assert many.stat().st_size < 100_000

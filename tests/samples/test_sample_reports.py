@@ -12,7 +12,7 @@ spec.loader.exec_module(build)
 
 
 def test_there_are_samples_of_the_demo_and_of_a_real_network():
-    assert {folder.name for folder in build.folders()} == {"demo", "resnet20-cifar10"}
+    assert {folder.name for folder in build.folders()} == {"demo", "language-model", "resnet20-cifar10"}
 
 
 @pytest.mark.parametrize("folder", build.folders(), ids=lambda folder: folder.name)

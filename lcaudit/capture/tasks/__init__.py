@@ -36,6 +36,7 @@ def settle(
     *,
     classes: int = 0,
     ignore_index: int = -100,
+    last: bool = False,
 ) -> Objective:
     """The task called ``name``, or for ``auto`` the only one for which outputs and targets speak.
 
@@ -44,6 +45,7 @@ def settle(
         targets: of any number of samples; all of the probe's, so that batch size decides nothing.
         classes: width of the network's output if known, else 0.
         ignore_index: label of positions that do not count.
+        last: whether it is known that the last axis of outputs with positions holds the classes.
 
     Raises:
         UsageError: no such task; ``auto`` and no task, or several, fit the evidence.
@@ -54,11 +56,11 @@ def settle(
     if name != AUTO:
         if name not in known:
             raise UsageError(f"unknown task {display_name(name)}, expected one of {', '.join([AUTO, *known])}")
-        return _named(name, known[name], shape, targets, classes, ignore_index)
+        return _named(name, known[name], shape, targets, classes, ignore_index, last)
     fitting, refused = [], []
     for candidate, task in known.items():
         try:
-            objective = _named(candidate, task, shape, targets, classes, ignore_index)
+            objective = _named(candidate, task, shape, targets, classes, ignore_index, last)
         except AuditError as error:
             refused.append(f"{candidate}: {error.message}")
             continue
@@ -76,9 +78,9 @@ def settle(
 
 
 def _named(
-    name: str, task: Task, shape: tuple[int, ...], targets: Tensor | None, classes: int, ignore_index: int
+    name: str, task: Task, shape: tuple[int, ...], targets: Tensor | None, classes: int, ignore_index: int, last: bool
 ) -> Objective:
-    layout = find(shape, None if targets is None else tuple(targets.shape), classes, task.indices)
+    layout = find(shape, None if targets is None else tuple(targets.shape), classes, task.indices, last)
     width = layout.width(shape)
     if width < task.least_width:
         raise UsageError(f"{task.title} with {width} output per position, expected at least {task.least_width}")

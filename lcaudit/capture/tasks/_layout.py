@@ -53,13 +53,16 @@ class Layout:
         return self.rows(targets) if tuple(targets.shape) == shape else targets.reshape(len(targets), -1, 1)
 
 
-def find(shape: tuple[int, ...], targets: tuple[int, ...] | None, classes: int, indices: bool) -> Layout:
+def find(
+    shape: tuple[int, ...], targets: tuple[int, ...] | None, classes: int, indices: bool, last: bool = False
+) -> Layout:
     """The layout under which outputs of ``shape`` and targets of shape ``targets`` belong together.
 
     Args:
         shape: of the outputs. targets: ``None`` where there are none.
         classes: width of the network's output if known, else 0: decides between [b, C, T] and [b, T, C].
         indices: whether targets are class indices, which have no class axis.
+        last: whether the last axis of three or more is known to hold the classes.
 
     Raises:
         UsageError: the shapes leave open which axis holds the classes.
@@ -67,6 +70,7 @@ def find(shape: tuple[int, ...], targets: tuple[int, ...] | None, classes: int, 
     """
     seen = f"outputs {list(shape)}" + ("" if targets is None else f" and targets {list(targets)}")
     fitting = [one for one in _layouts(shape, indices) if targets is None or _belong(one, shape, targets, indices)]
+    fitting = [one for one in fitting if one.axis == -1 or not last or len(shape) < 3]
     named = [layout for layout in fitting if classes and layout.width(shape) == classes]
     candidates = named or fitting
     if not candidates:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _SUFFIX = ".safetensors"
 
 
-@measuring("samples", "fisher", "mc_samples", "convention", "learning_rate", "norms")
+@measuring("samples", "fisher", "mc_samples", "convention", "learning_rate", "norms", "base")
 @click.command(
     name="fix",
     cls=Command,

@@ -128,12 +128,12 @@ def test_what_measures_as_check_does_has_its_settings(lcaudit: Run, kit) -> None
     assert made.code == 0 and "90 samples" in made.out, made.err
     held = lcaudit("check", model, *arch, "--baseline", "lcaudit-baseline.json", "--fail-on", "never")
     assert held.code in (0, 3) and "cannot be compared" not in held.err, held.err  # so few samples decide little
-    assert lcaudit("diff", model, model, *arch, "--format", "json").code == 0
+    assert lcaudit("diff", model, model, *arch, "--format", "json").code in (0, 3)
     Path("lcaudit.toml").write_text("broken =")
     refused(lcaudit("diff", model, model, *arch), "not valid TOML")
     Path("lcaudit.toml").write_text('samples = "auto"')
     data = ("--data", str(kit.folder / "right.npz"), "--samples", "80", "--mean", "0.5", "--std", "0.25")
-    assert lcaudit("diff", model, model, *arch, *data, "-q").code == 0
+    assert lcaudit("diff", model, model, *arch, *data, "-q").code in (0, 3)
 
 
 def test_the_environment_is_told_too(lcaudit: Run, kit, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Passes side by side give what passes one after another give, and fail as they do."""
 
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 
 import numpy as np
@@ -76,6 +77,10 @@ def flat(value, path=""):
     """Every number and text, by where it stands."""
     if isinstance(value, (torch.Tensor, np.ndarray)):
         yield path, np.asarray(value)
+    elif isinstance(value, Mapping):  # behind norms: each lane's is a group of its own
+        for name, one in value.items():
+            for path_in, numbers in flat(one, f"{path}[{name}]"):
+                yield path_in, numbers if path_in.endswith("channel") else numbers.sum(0)
     elif is_dataclass(value):
         for field in fields(value):
             yield from flat(getattr(value, field.name), f"{path}.{field.name}")

@@ -334,6 +334,7 @@ def test_containers_as_a_set(tmp_path: Path) -> None:
     assert sorted(container.name for container in containers) == [
         "safetensors",
         "safetensors-sharded",
+        "torch-export",
         "torch-legacy",
         "torch-zip",
     ]

@@ -61,7 +61,7 @@ def _worst(moments: Moments, want: dict[str, layer_rows.Factors], float32: bool)
         oracle = want[one.layer.name]
         inputs, rows, samples = one.inputs, int(one.inputs.rows.sum()), int(one.samples.sum())
         assert rows == oracle.rows, one.layer.name
-        mean = inputs.cross.sum(0)[:, torch.arange(len(inputs.tap)), inputs.tap] / rows
+        mean = inputs.first.sum(0) / rows
         x, g = oracle.x.numpy(), oracle.g.numpy()
         errors += [
             _apart((inputs.second.sum(0) / rows).numpy(), x),

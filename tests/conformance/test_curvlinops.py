@@ -55,7 +55,7 @@ def ours(model, given, dtype):
     factors = {}
     for one in moments.layers:
         rows, inputs = int(one.inputs.rows.sum()), one.inputs
-        mean = inputs.cross.sum(0)[0, torch.arange(len(inputs.tap)), inputs.tap] / rows
+        mean = inputs.first.sum(0)[0] / rows
         gradient = one.gradient.sum(0)[0] / int(one.samples.sum())
         factors[one.layer.name] = inputs.second.sum(0)[0] / rows, mean, gradient
     return factors, [one.layer.name for one in moments.layers if one.layer.is_head]

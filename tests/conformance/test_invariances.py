@@ -47,7 +47,7 @@ def moments(model, inputs, mask=None, keys=None, batch_size=5):
 def totals(measured):
     """Σ x xᵀ, Σ x sᵀ and Σ g gᵀ of every layer."""
     return {
-        one.layer.name: (one.inputs.second.sum(0), one.inputs.cross.sum(0), one.gradient.sum(0))
+        one.layer.name: (one.inputs.second.sum(0), one.inputs.first.sum(0), one.gradient.sum(0))
         for one in measured.layers
     }
 

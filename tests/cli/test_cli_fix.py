@@ -68,7 +68,7 @@ def test_what_fix_wrote_is_what_check_audits(lcaudit: Run, fixed, tmp_path: Path
     again = load(Report, parse_json((tmp_path / "again.json").read_bytes()))
     assert "LC301" not in {finding.rule for finding in again.findings}
     assert again.measurements.layers == report.measurements.layers
-    assert "changed by 1 fix" in again.measurements.network.title
+    assert ", changed by lcaudit fix" in again.measurements.network.title
     assert any(
         step.step == "recipe" and "batch-norm-before" in step.says for step in again.measurements.network.evidence
     )

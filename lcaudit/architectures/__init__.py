@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # listing the families must not load torch
@@ -47,7 +48,7 @@ def resolve(checkpoint: Checkpoint, arch: str | None = None) -> Network:
 def recognise(
     shapes: Mapping[str, tuple[int, ...]],
     config: Mapping[str, Any],
-    texts: Mapping[str, str],
+    texts: Mapping[str, str] = MappingProxyType({}),
     program: Program | None = None,
 ) -> Recognition:
     """Which network has these names and shapes; no tensor is read and no library needed.

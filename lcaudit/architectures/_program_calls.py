@@ -41,7 +41,8 @@ _ATEN = frozenset(
     resolve_neg roll rot90 select slice split split_with_sizes squeeze stack swapaxes swapdims t tile transpose tril
     triu unbind unflatten unfold unsqueeze view view_as vstack _unsafe_view im2col
     gather index index_select masked_fill masked_select scatter scatter_add take_along_dim topk sort one_hot
-    tensor_split select_scatter slice_scatter
+    tensor_split select_scatter slice_scatter diff isin __and__ __or__ __xor__ index_put index_fill index_copy
+    index_add kthvalue unsafe_split
     arange empty empty_like eye full full_like linspace new_empty new_full new_ones new_zeros ones ones_like
     scalar_tensor zeros zeros_like
     to type_as _to_copy

@@ -63,7 +63,10 @@ def refreshing(file: Path | None) -> Iterator[None]:
     try:
         yield
     except NotComparable as error:
-        raise UsageError(error.message, f"measure it anew: `{_create(click.get_current_context(), file)}`") from None
+        ctx = click.get_current_context()
+        other = " it is of " in error.message
+        theirs = "; if that file is another network's, choose another name for --file" if other else ""
+        raise UsageError(error.message, f"measure it anew: `{_create(ctx, file)}`{theirs}") from None
 
 
 def _create(ctx: click.Context, file: Path | None) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from lcaudit.cli._settings import MEASURING, Measures
 from lcaudit.cli.check import COMMAND as CHECK
 from lcaudit.core.errors import LimitExceeded, MalformedInput, UsageError
 from lcaudit.core.files import read_regular
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=click.Command)
 
-#: Headings of `lcaudit check` whose options say how it measures.
-_HEADINGS = ("Probe", "Network", "Hub", "Measurement", "Curvature")
 #: Cross-checks of single layers and further what-ifs: nothing that is compared.
 _WITHOUT = frozenset({"exact", "exact_layers", "norms"})
 _MOST_REPORT = 256 * 2**20
@@ -31,6 +30,8 @@ def measuring(*without: str, data_required: bool = True) -> Callable[[F], F]:
 
     def add(command: F) -> F:
         command.params += options(set(without), data_required)
+        if isinstance(command, Measures):
+            command.like = CHECK
         return command
 
     return add
@@ -40,7 +41,7 @@ def options(without: set[str], data_required: bool) -> list[click.Parameter]:
     """Copies of the options of `lcaudit check` that say how it measures."""
     found = []
     for parameter in CHECK.params:
-        if getattr(parameter, "heading", "") in _HEADINGS and parameter.name not in without | _WITHOUT:
+        if getattr(parameter, "heading", "") in MEASURING and parameter.name not in without | _WITHOUT:
             one = copy.copy(parameter)
             one.required = one.required and data_required
             found.append(one)

@@ -7,7 +7,7 @@ The options are the one definition: every option that is a setting is a key of t
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,8 @@ from lcaudit.core.text import count, display_name
 
 F = TypeVar("F", bound=Callable[..., Any])
 _META = "lcaudit.settings"
+#: Headings of `lcaudit check` whose options say how it measures.
+MEASURING = ("Probe", "Network", "Hub", "Measurement", "Curvature")
 #: What the presets set, by key: what is worth spending, never what the gate demands.
 PRESETS: Mapping[str, Mapping[str, str]] = {
     "quick": {"samples": "1000"},
@@ -61,18 +63,18 @@ class Settings:
         return "default"
 
     def notices(self, ctx: click.Context) -> tuple[str, ...]:
-        """What a report says about the file: what it set and how much it suppresses. Paths would tell of a machine."""
-        if not self.file:
-            return self.notes
-        used = [
-            one.key if one.is_path else f"{one.key} {_shown(self.values[one.key])}"
-            for one in setting_options(ctx.command)
-            if one.key in self.values and self.source(ctx, one) == self.file
-        ]
-        parts = [", ".join(used)] * bool(used)
+        """What a report says about the file, what it set and how much it suppresses, and about the environment.
+
+        Paths would tell of a machine, and so are named without their values.
+        """
+        used = [one for one in setting_options(ctx.command) if one.key in self.values]
+        parts = [", ".join(_told(ctx, one) for one in used if self.source(ctx, one) == self.file)]
         parts += [count(len(self.suppressions), "suppression")] * bool(self.suppressions)
-        said = f"settings from {self.file}: {'; '.join(parts)}" if parts else ""
-        return (*filter(None, [said]), *self.notes)
+        every = setting_options(ctx.command)
+        outside = [_told(ctx, one) for one in every if self.source(ctx, one).startswith("environment")]
+        said = [f"settings from {self.file}: {'; '.join(filter(None, parts))}"] if self.file and any(parts) else []
+        said += [f"settings from the environment: {', '.join(outside)}"] if outside else []
+        return (*said, *self.notes)
 
     def table(self, ctx: click.Context) -> str:
         """Every setting with its value and where it comes from, in lines."""
@@ -91,6 +93,29 @@ class Settings:
         return "\n".join([*lines, *self.notes])
 
 
+class Measures(Command):
+    """A command that measures as ``lcaudit check`` does here: what the configuration says of that holds for it too.
+
+    ``like`` (set where the measuring options are added): the command whose settings the file holds.
+    """
+
+    like: Command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the configuration first, and take from it what this command has too."""
+        if not ctx.resilient_parsing and not {"--help", "-h"} & set(args):
+            settings = _load(self.like, ctx, {}, _places(self, ctx, args))
+            mine = {one.key: str(one.name) for one in setting_options(self) if one.name != "form"}
+            told = {one.key: one for one in setting_options(self.like)}
+            ctx.default_map = {
+                mine[key]: value
+                for key, value in settings.values.items()
+                # so many samples as a check needs are no number that two networks share
+                if key in mine and told[key].heading in MEASURING and (key, value) != ("samples", "auto")
+            }
+        return super().parse_args(ctx, args)
+
+
 class Configured(Command):
     """A command that takes its settings from all places."""
 
@@ -104,7 +129,7 @@ class Configured(Command):
         given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         helping = self.get_help_option(ctx)
         if not ctx.resilient_parsing and not (helping and given.get(str(helping.name))):
-            settings = _load(self, ctx, given)
+            settings = _load(self, ctx, given, _places(self, ctx, args))
             ctx.meta[_META] = settings
             names = {one.key: str(one.name) for one in setting_options(self)}
             merged = {**PRESETS.get(settings.preset, {}), **settings.values}
@@ -165,7 +190,16 @@ def settings_options(command: F) -> F:
     return command
 
 
-def _load(command: click.Command, ctx: click.Context, given: Mapping[str, Any]) -> Settings:
+def _places(command: Command, ctx: click.Context, args: list[str]) -> list[str]:
+    """What stands on the command line beside options: checkpoints."""
+    given, _, _ = command.make_parser(ctx).parse_args(args=list(args))
+    found = [given.get(str(one.name)) for one in command.params if isinstance(one, click.Argument)]
+    return [
+        text for one in found for text in (one if isinstance(one, (list, tuple)) else [one]) if isinstance(text, str)
+    ]
+
+
+def _load(command: click.Command, ctx: click.Context, given: Mapping[str, Any], places: Sequence[str]) -> Settings:
     named, without, preset = (_asked(command, ctx, given, name) for name in ("config", "no_config", "preset"))
     if named and without:
         raise UsageError("--config and --no-config were both given", "give one of them")
@@ -173,8 +207,7 @@ def _load(command: click.Command, ctx: click.Context, given: Mapping[str, Any]) 
     if path is None:
         return Settings(preset=preset or "")
     shown = _relative(path)
-    model = given.get("model")
-    if not named and isinstance(model, str) and _inside(path, Path(model)):
+    if not named and any(_inside(path, Path(place)) for place in places):
         note = f"{shown} lies inside the audited folder and was not used; --config {shown} uses it"
         return Settings(preset=preset or "", notes=(note,))
     table = config.read(path)
@@ -253,6 +286,10 @@ def _relative(path: Path) -> str:
 
 def _inside(path: Path, model: Path) -> bool:
     return model.is_dir() and path.resolve().is_relative_to(model.resolve())
+
+
+def _told(ctx: click.Context, one: Option) -> str:
+    return one.key if one.is_path else f"{one.key} {_shown(ctx.params.get(str(one.name)))}"
 
 
 def _shown(value: Any) -> str:

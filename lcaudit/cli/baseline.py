@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lcaudit.cli._baseline import FILE, read_baseline, refreshing
-from lcaudit.cli._help import Command, Group, option
+from lcaudit.cli._help import Group, option
 from lcaudit.cli._measuring import measure, measuring
 from lcaudit.cli._progress import Progress
+from lcaudit.cli._settings import Measures
 from lcaudit.cli._streams import note, show
 from lcaudit.core.errors import UsageError
 from lcaudit.core.files import check_writable, write_whole
@@ -52,7 +53,7 @@ def _command(name: str, short_help: str, examples: tuple[str, ...]) -> Callable[
 
     def make(function: Callable[..., int]) -> click.Command:
         argument = click.argument("source", metavar="MODEL", type=click.Path(path_type=Path))
-        wrapped = click.command(name=name, cls=Command, short_help=short_help, examples=examples)(
+        wrapped = click.command(name=name, cls=Measures, short_help=short_help, examples=examples)(
             argument(_file(_quiet(function)))
         )
         COMMAND.add_command(measuring(data_required=False)(wrapped))

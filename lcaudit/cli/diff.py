@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
-from lcaudit.cli._help import Command, option
+from lcaudit.cli._help import option
 from lcaudit.cli._measuring import measure, measuring
 from lcaudit.cli._output import check_outputs
 from lcaudit.cli._progress import Progress
+from lcaudit.cli._settings import Measures
 from lcaudit.cli._streams import is_terminal, note, show, use_color
 from lcaudit.core import plugins
 from lcaudit.core.errors import UsageError
@@ -37,7 +38,7 @@ def _exports(ctx: click.Context, parameter: click.Parameter, value: tuple[str, .
 
 @click.command(
     name="diff",
-    cls=Command,
+    cls=Measures,
     short_help="Compare two checkpoints, layer by layer.",
     examples=(
         "diff main.safetensors branch.safetensors --data cifar10",

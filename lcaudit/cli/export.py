@@ -32,7 +32,7 @@ _SUFFIX = ".safetensors"
     short_help="Copy weights, with what the next audit needs to know of them.",
     examples=(
         "export model.pt -o model.safetensors --data cifar10",
-        "export model.bin --arch timm:resnet50 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 -o out.safetensors",
+        "export model.bin --arch timm:resnet50 --mean 0.5 --std 0.5 -o out.safetensors",
     ),
 )
 @click.argument("model", type=click.Path(path_type=Path))

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lcaudit.cli import _values as values
-from lcaudit.cli._help import Command, option
+from lcaudit.cli._help import option
 from lcaudit.cli._measuring import measuring
 from lcaudit.cli._output import check_outputs, deliver, output_options, parse_exports
 from lcaudit.cli._progress import Progress
+from lcaudit.cli._settings import Measures
 from lcaudit.cli._streams import note, show
 from lcaudit.core.errors import UsageError
 from lcaudit.core.gate import EXIT_FINDINGS, EXIT_PASS
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 _SUFFIX = ".safetensors"
 
 
-@measuring("samples", "fisher", "mc_samples", "convention", "learning_rate", "norms")
+@measuring("samples", "fisher", "mc_samples", "convention", "learning_rate", "norms", "base")
 @click.command(
     name="fix",
-    cls=Command,
+    cls=Measures,
     short_help="Apply fixes to a checkpoint and measure again.",
     examples=(
         "fix model.safetensors --data cifar10 -o fixed.safetensors",

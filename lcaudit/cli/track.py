@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lcaudit.cli._help import Command, option
+from lcaudit.cli._help import option
 from lcaudit.cli._measuring import measuring
 from lcaudit.cli._output import check_outputs
 from lcaudit.cli._progress import Progress
+from lcaudit.cli._settings import Measures
 from lcaudit.cli._streams import note, show
 from lcaudit.core.errors import AuditError, EnvironmentFailure, UsageError
 from lcaudit.core.files import read_regular, write_together, write_whole
@@ -32,7 +33,7 @@ _OF_ONE_FILE = frozenset({"malformed", "refused", "limit", "unknown-architecture
 
 @click.command(
     name="track",
-    cls=Command,
+    cls=Measures,
     short_help="Follow conditioning over training.",
     examples=("track runs/cifar/ --data cifar10 --samples 1000", "track step-100.pt step-200.pt --data test.npz"),
     verdict=True,

@@ -109,8 +109,10 @@ def against(measured: Measurements, baseline: Baseline) -> Comparison:
     """
     differing = differences(baseline.measurement, fingerprint(measured))
     if differing:
+        then, now = baseline.subject.title, measured.network.title
+        whose = f"it is of {display_name(then, 80)}, and this is {display_name(now, 80)}; " if then != now else ""
         raise NotComparable(
-            f"the baseline cannot be compared, for something else was measured: {one_line(differing)}", REFRESH
+            f"the baseline cannot be compared: {whose}something else was measured: {one_line(differing)}", REFRESH
         )
     layers = matched(measured)
     kept = {(one.layer, one.metric): one for one in baseline.entries if one.metric in BY_ID}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from lcaudit.core import figures as numbers
 from lcaudit.core.outcomes import Limit
@@ -66,11 +66,13 @@ def profile(
         return None
     x = Scale(-0.5, max(0.5, count - 0.5), LEFT, RIGHT, log=False)
     step = next((s for s in (1, 2, 5, 10, 20, 50, 100, 200, 500) if count / s <= 11), 1000)
-    ticks = [(float(i), Markup(i)) for i in range(0, count, step)]
+    named = _room(names, x)
+    ticks = [(float(i), escape(display_name(names[i])) if named else Markup(i)) for i in range(0, count, step)]
     parts = [grid_lines(y), ticks_below(x, bottom, ticks)]
     if detailed:
         parts += [_stages(names, x, bottom + 22)]
-    parts += [text((LEFT + RIGHT) / 2, height - 2, "layer, in order of execution")]
+    axis = "layer, in order of execution" if named else "layers counted from 0, in order of execution"
+    parts += [text((LEFT + RIGHT) / 2, height - 2, axis)]
     for limit, places in judges:
         if placeable(limit.value):
             parts += [_across(x, y.at(limit.value), places)]
@@ -80,6 +82,12 @@ def profile(
     for one in series:
         parts += [_marks(one, x, y, accused, size, names if detailed else ())]
     return picture(height, title, _describe(title, series, count), parts)
+
+
+def _room(names: Sequence[str], x: Scale) -> bool:
+    """Whether every layer's name fits below its mark on a telephone, as those of a short chain do."""
+    letters = int((x.at(1.0) - x.at(0.0)) / 100 * _NARROWEST_PAGE / _LETTER) - 1
+    return len(names) <= 11 and all(len(display_name(name)) <= letters for name in names)
 
 
 def _runs(keys: Sequence[object]) -> list[tuple[int, int]]:

@@ -45,6 +45,7 @@ def view(points: Sequence[Point], others: int) -> Mapping[str, Any]:
     found = words.courses(points)
     picked = _spread(len(points))
     last = points[-1]
+    styles = _styles(found)
     return {
         "sentence": words.sentence(points),
         "note": words.note(points, others),
@@ -57,7 +58,7 @@ def view(points: Sequence[Point], others: int) -> Mapping[str, Any]:
         ),
         "columns": tuple(words.label(points[i]) for i in picked),
         "left_out": len(points) - len(picked),
-        "panels": tuple(_panel(course, points, picked) for course in found),
+        "panels": tuple(_panel(course, points, picked, styles) for course in found),
         "files": tuple((one.name, words.label(one), one.sha256) for one in points),
         "measurement": measured(last.settings),
         "axis": _axis(points),
@@ -75,14 +76,23 @@ def _spread(number: int) -> list[int]:
     return sorted({round(i * (number - 1) / (_MOST_COLUMNS - 1)) for i in range(_MOST_COLUMNS)})
 
 
-def _panel(course: words.Course, points: Sequence[Point], picked: Sequence[int]) -> Panel:
+def _styles(found: Sequence[words.Course]) -> dict[str, int]:
+    """Layers that are told apart, by the same line in every plot: all of a few, else those of the leading figure."""
+    leading = next((course for course in found if course.metric.id == words.LEADING), found[0] if found else None)
+    if leading is None:
+        return {}
+    names = list(leading.entries)
+    told = names if len(names) <= len(STYLES) else [name for name in names if name in _told(leading)]
+    return {name: i for i, name in enumerate(told)}
+
+
+def _panel(course: words.Course, points: Sequence[Point], picked: Sequence[int], styles: Mapping[str, int]) -> Panel:
     steps = (
         [float(one.step or 0) for one in points] if words.stepped(points) else [float(i) for i in range(len(points))]
     )
     told = _told(course)
-    place = {name: i for i, name in enumerate(told)}
     drawn = [
-        Line(name, tuple(entry.value if entry else None for entry in row), place.get(name, -1))
+        Line(name, tuple(entry.value if entry else None for entry in row), styles.get(name, -1))
         for name, row in course.entries.items()
     ]
     rows = tuple(
@@ -94,7 +104,7 @@ def _panel(course: words.Course, points: Sequence[Point], picked: Sequence[int])
         title=course.metric.title,
         about=course.metric.about,
         plot=lines(course.metric.title, steps, drawn, _axis(points)),
-        legend=tuple((marks[i], name, why) for i, (name, why) in enumerate(told.items())),
+        legend=tuple((marks[i], name, told.get(name, "")) for name, i in styles.items() if name in course.entries),
         rows=rows,
     )
 

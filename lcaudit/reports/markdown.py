@@ -89,7 +89,9 @@ def _details(finding: Finding) -> Iterator[str]:
         shown = f": {prose(promised)}" if promised else ""
         shown += f" ({prose(priced)})" if (priced := summary.price(fix)) else ""
         yield f"- Fix ({summary.TAGS[fix.applicability]}): {prose(fix.title)}{shown}. {prose(fix.how)}"
-    yield from (f"- `lcaudit explain {review.printable(finding.rule)[:12].replace('`', '')}`", "", "</details>")
+    if finding.rule != review.BASELINE:
+        yield f"- `lcaudit explain {review.printable(finding.rule)[:12].replace('`', '')}`"
+    yield from ("", "</details>")
 
 
 def _names(layers: Sequence[str], most: int) -> str:

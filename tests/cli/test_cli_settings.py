@@ -118,6 +118,31 @@ def test_a_setting_of_the_file_is_obeyed_and_told(lcaudit: Run, kit) -> None:
     assert text.code == 0 and "settings from lcaudit.toml: samples 90, ignore LC101" in " ".join(text.out.split())
 
 
+def test_what_measures_as_check_does_has_its_settings(lcaudit: Run, kit) -> None:
+    """A gate and its baseline must be measured alike."""
+    Path("lcaudit.toml").write_text(
+        f'data = "{kit.folder / "right.npz"}"\nsamples = 90\nseed = 4\nmean = [0.5]\nstd = [0.25]\nfail-on = "info"\n'
+    )
+    model, arch = str(kit.folder / "model.safetensors"), ("--arch", f"{kit.folder / 'network.py'}:make")
+    made = lcaudit("baseline", "create", model, *arch, "-q")
+    assert made.code == 0 and "90 samples" in made.out, made.err
+    held = lcaudit("check", model, *arch, "--baseline", "lcaudit-baseline.json", "--fail-on", "never")
+    assert held.code in (0, 3) and "cannot be compared" not in held.err, held.err  # so few samples decide little
+    assert lcaudit("diff", model, model, *arch, "--format", "json").code == 0
+    Path("lcaudit.toml").write_text("broken =")
+    refused(lcaudit("diff", model, model, *arch), "not valid TOML")
+    Path("lcaudit.toml").write_text('samples = "auto"')
+    data = ("--data", str(kit.folder / "right.npz"), "--samples", "80", "--mean", "0.5", "--std", "0.25")
+    assert lcaudit("diff", model, model, *arch, *data, "-q").code == 0
+
+
+def test_the_environment_is_told_too(lcaudit: Run, kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LCAUDIT_FAIL_ON", "never")
+    ran = lcaudit(*kit.wrong, "--format", "json")
+    assert ran.code == 0
+    assert serial.parse_json(ran.out)["notices"] == ["settings from the environment: fail-on never"]
+
+
 def test_the_gate_of_the_command_line_stands_whatever_the_file_says(lcaudit: Run, kit) -> None:
     Path("own.toml").write_text('fail-on = "never"')
     Path("lcaudit.toml").write_text('fail-on = "info"')

@@ -212,3 +212,14 @@ def test_numbers_that_are_no_interval_are_undecided_and_nothing_else(broken):
     made = replace(made, entries=tuple(replace(one, **broken) for one in made.entries))
     states = {change.state for change in comparisons.against(measured, made).changes}
     assert states <= {"undecided", "unchanged"}
+
+
+def test_a_baseline_of_another_network_is_called_that():
+    measured = network([quantity(100.0)])
+    made = comparisons.create(measured)
+    other = replace(
+        made, subject=replace(made.subject, title="ResNet-20"), measurement={**made.measurement, "samples": "7"}
+    )
+    with pytest.raises(comparisons.NotComparable, match="it is of ResNet-20, and this is") as refused:
+        comparisons.against(measured, other)
+    assert "the number of samples" in refused.value.message

@@ -196,3 +196,32 @@ def test_a_long_timeline_keeps_its_tables_narrow():
     found = Page(render_timeline(points(steps=100, layers=2), 0, "html"))
     headings = [attributes for attributes in found.all("th") if attributes.get("scope") == "col"]
     assert len(headings) <= len(METRICS) * 25 + 3
+
+
+def test_a_layer_has_one_line_in_every_plot_of_a_timeline():
+    page = render_timeline(points(layers=5), 0, "html")
+    shown = re.findall(r'<svg class="key (\w+)".*?<code>(.*?)</code>', page)
+    assert len({layer for _, layer in shown}) == 3 and len(set(shown)) == 3
+    assert len(shown) > 12
+
+
+def test_layers_are_named_below_the_axis_where_there_is_room():
+    few = render_comparison(comparison("l", layers=4), "html")
+    assert ">l3<" in few and "layer, in order of execution" in few
+    many = render_comparison(comparison("stage.block.conv", layers=9), "html")
+    assert "layers counted from 0, in order of execution" in many
+
+
+def test_what_fails_stands_first():
+    held = comparison("layer", "baseline")
+    page = render(replace(specimens.report(), baseline=held), "html")
+    assert page.index('id="baseline"') < page.index('id="findings"')
+    fine = replace(held, changes=tuple(change for change in held.changes if change.state != "worse"))
+    page = render(replace(specimens.report(), baseline=fine), "html")
+    assert page.index('id="baseline"') > page.index('id="findings"')
+
+
+def test_only_commands_that_work_are_named():
+    text = render(replace(specimens.report(), baseline=comparison("layer", "baseline")), "markdown")
+    named = re.findall(r"lcaudit explain (\w+)", text)
+    assert named and all(re.fullmatch(r"LC\d{3}", code) for code in named)

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from lcaudit import demo, recipes
-from lcaudit.cli._measuring import _HEADINGS
+from lcaudit.cli._settings import MEASURING
 from lcaudit.core import files
 from lcaudit.core.outcomes import Report
 from lcaudit.core.recipe import METADATA_KEY, Recipe, Step
@@ -278,7 +278,7 @@ def test_fix_measures_with_the_options_of_check() -> None:
     from lcaudit.cli.fix import COMMAND as fix
 
     ours, theirs = ({one.name: one for one in command.params} for command in (fix, check))
-    measuring = {name for name, one in theirs.items() if getattr(one, "heading", "") in _HEADINGS}
+    measuring = {name for name, one in theirs.items() if getattr(one, "heading", "") in MEASURING}
     left_out = {"fisher", "mc_samples", "convention", "learning_rate", "norms", "exact", "exact_layers", "base"}
     assert measuring - left_out <= set(ours) and not left_out & set(ours)
     for name in measuring - left_out - {"samples"}:

@@ -16,7 +16,7 @@ from lcaudit.cli._settings import Measures
 from lcaudit.cli._streams import note, show
 from lcaudit.core.errors import UsageError
 from lcaudit.core.gate import EXIT_FINDINGS, EXIT_PASS
-from lcaudit.core.text import display_name
+from lcaudit.core.text import count, display_name
 
 if TYPE_CHECKING:
     from lcaudit.mend import Mended
@@ -113,7 +113,7 @@ def COMMAND(
     )
     deliver(mended.report, form, files, color=color, quiet=quiet, verbose=verbose, beside=written, printed=not diff)
     if not written:
-        note("no fix applies or holds: nothing was written")
+        note(f"nothing was written: {_why_nothing(mended)}")
     return EXIT_PASS if written else EXIT_FINDINGS
 
 
@@ -127,4 +127,16 @@ def _print_code(mended: Mended) -> None:
     if parts:
         show("\n\n".join(parts), color=False, for_people=False)
     else:
-        note("no fix with code applies")
+        note(f"no code to print: {_why_nothing(mended)}")
+
+
+def _why_nothing(mended: Mended) -> str:
+    """Why no fix was made, in one line."""
+    from lcaudit.reports import not_decided
+
+    found = mended.report.verification
+    refused = len(found.refused) if found else 0
+    reasons = [not_decided(mended.unsettled)]
+    if refused:
+        reasons.append(f"{count(refused, 'fix', 'fixes')} refused, with reasons in the report")
+    return "; ".join(filter(None, reasons)) or "no finding asks for a fix"

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
 
-from lcaudit.comparisons.engine import comparison, figure_of, judge, stored, unpaired_ratio
+from lcaudit.comparisons.engine import comparison, figure_of, judge, matched, stored, unpaired_ratio
 from lcaudit.comparisons.fingerprint import differences, fingerprint
 from lcaudit.core import serial
 from lcaudit.core.comparison import Baseline, Change, Comparison, Entry, Subject
@@ -43,18 +43,19 @@ class NotComparable(UsageError):
 
 def entries_of(measured: Measurements, metrics: Sequence[Metric] = COMPARED) -> tuple[Entry, ...]:
     """Every figure of every layer that has one."""
-    made = (entry(layer, metric, measured.checkpoint.sha256[:12]) for layer in measured.layers for metric in metrics)
+    weights = measured.checkpoint.sha256[:12]
+    made = (entry(name, one, metric, weights) for name, one in matched(measured).items() for metric in metrics)
     return tuple(one for one in made if one is not None)
 
 
-def entry(layer: LayerSpectra, metric: Metric, checkpoint: str = "") -> Entry | None:
-    """One figure as a file keeps it; ``None`` where the layer has none."""
+def entry(name: str, layer: LayerSpectra, metric: Metric, checkpoint: str = "") -> Entry | None:
+    """One figure as a file keeps it; ``None`` where the layer has none. ``name``: under which it is compared."""
     figure = figure_of(metric, layer)
     if figure is None:
         return None
     quantity = figure.quantity
     return Entry(
-        layer=layer.layer.name,
+        layer=name,
         metric=metric.id,
         value=_short(quantity.value),
         low=None if quantity.low is None else _short(quantity.low),
@@ -113,7 +114,7 @@ def against(measured: Measurements, baseline: Baseline) -> Comparison:
         raise NotComparable(
             f"the baseline cannot be compared: {whose}something else was measured: {one_line(differing)}", REFRESH
         )
-    layers = {one.layer.name: one for one in measured.layers}
+    layers = matched(measured)
     kept = {(one.layer, one.metric): one for one in baseline.entries if one.metric in BY_ID}
     order = [(name, metric.id) for name in layers for metric in COMPARED]
     pairs = []

@@ -62,6 +62,16 @@ def figure_of(metric: Metric, layer: LayerSpectra) -> Figure | None:
     return Figure(quantity, factor.rank if factor else 0, factor.dimension if factor else 0, kept)
 
 
+def name_of(layer: LayerSpectra, measured: Measurements) -> str:
+    """The name under which the layer is compared: the one that it had before a recipe moved it."""
+    return measured.network.former_names.get(layer.layer.name, layer.layer.name)
+
+
+def matched(measured: Measurements) -> dict[str, LayerSpectra]:
+    """Layers by the names under which they are compared."""
+    return {name_of(one, measured): one for one in measured.layers}
+
+
 def stored(entry: Entry) -> Figure:
     """The figure that an entry of a file keeps."""
     quantity = Quantity(
@@ -140,6 +150,25 @@ def _refusal(before: Figure | None, after: Figure | None, ratio: Quantity | None
     return "" if ratio is not None else "a figure has no interval"
 
 
+def _other_rank(before: Figure, after: Figure) -> bool:
+    """Whether the ranks differ so much that κ_p stands at another place."""
+    return abs(before.rank - after.rank) > max(RANK_STEPS, RANK_SHARE * before.rank)
+
+
+def _reshaped(before: Figure, after: Figure) -> str:
+    """Why the figures are of matrices that have nothing to do with each other, or ``""``.
+
+    Where as many directions lie above the floor, only such that hold nothing came or went, as when dead features are
+    dropped: no figure is about those.
+    """
+    if before.dimension == after.dimension or (after.rank and not _other_rank(before, after)):
+        return ""
+    return (
+        f"its dimension changed from {before.dimension} to {after.dimension}, and its rank from {before.rank} to "
+        f"{after.rank}"
+    )
+
+
 def _change(
     layer: str, metric: Metric, before: Figure | None, after: Figure | None, ratio: Quantity | None, level: float
 ) -> Change:
@@ -148,9 +177,9 @@ def _change(
     if before is None or after is None:
         reason = "not in what it is compared with" if before is None else "not measured now"
         return Change(layer, metric.id, "new" if before is None else "gone", judged, *sides, reason=reason)
-    if before.dimension != after.dimension:
-        reason = f"the layer has another shape: {before.dimension} entries before, {after.dimension} now"
-        return Change(layer, metric.id, "new", judged, *sides, reason=reason)
+    reshaped = _reshaped(before, after)
+    if reshaped:
+        return Change(layer, metric.id, "new", judged, *sides, reason=reshaped)
     reason = _refusal(before, after, ratio)
     if reason or ratio is None:
         return Change(layer, metric.id, "undecided", judged, *sides, ratio, reason=reason)
@@ -164,7 +193,7 @@ def _change(
     elif ends[0] > 1 or ends[1] < 1:
         reason = f"a change, but smaller than the margin of {percent(MARGIN, 0)}"
     fell = before.rank - after.rank
-    if abs(fell) > max(RANK_STEPS, RANK_SHARE * before.rank) and metric.factor and "kappa" in metric.id:
+    if _other_rank(before, after) and metric.factor and "kappa" in metric.id:
         reason = f"κ is over {after.rank} directions now, {before.rank} before"
         # fewer directions make κ smaller by themselves, more make it larger
         if (state == "improved" and fell > 0) or (state == "worse" and fell < 0):
@@ -193,7 +222,7 @@ def paired(before: Measurements, after: Measurements) -> Comparison:
         notes.append(
             "The networks normalise their inputs differently, each in its own way; that is part of the change."
         )
-    sides = [{one.layer.name: one for one in measured.layers} for measured in (before, after)]
+    sides = [matched(measured) for measured in (before, after)]
     names = list(dict.fromkeys([*sides[1], *sides[0]]))
     pairs = []
     for name in names:

@@ -64,6 +64,12 @@ def plain(value: float) -> str:
     return f"{value:.4g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
 
 
+def rounded_up(number: int) -> int:
+    """A number that was extrapolated, rounded up to two digits."""
+    unit: int = 10 ** max(0, len(str(number)) - 2)
+    return -(-number // unit) * unit
+
+
 def grouped(value: int) -> str:
     """A count with its thousands set apart: ``269 722``; four digits stay together."""
     return f"{value:,}".replace(",", " ") if abs(value) >= 10_000 else str(value)

@@ -93,6 +93,7 @@ class NetworkRecord:
         input_shape: shape of one input, without the batch.
         classes: width of the output.
         dtype: of the weights as stored.
+        former_names: layer → the name it had before a recipe moved it, of those that one moved.
     """
 
     family: str
@@ -105,6 +106,7 @@ class NetworkRecord:
     input_shape: tuple[int, ...]
     classes: int
     dtype: str
+    former_names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

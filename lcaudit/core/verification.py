@@ -63,6 +63,35 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenCheck:
+    """A check that the samples did not decide, so that nothing was mended, its estimate being beyond the limit.
+
+    Attributes:
+        needed: about how many samples would do; ``None`` where that is not known.
+    """
+
+    rule: str
+    layer: str
+    measured: Quantity
+    reason: str
+    needed: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """What the samples that measured did not decide.
+
+    Attributes:
+        samples: how many measured. try_samples: with how many to try again; ``None`` where the data has too few, or
+            nobody knows how many would do.
+    """
+
+    samples: int
+    checks: tuple[OpenCheck, ...] = ()
+    try_samples: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Verification:
     """What became of the fixes: the original network against the changed one, read back from its file.
 
@@ -76,6 +105,7 @@ class Verification:
         error_*, loss_*: of the network before and after, on both halves; ``None`` without labels.
         gone, left: ids of findings before that are not, or still, there after.
         new: ids of findings that only the changed network has.
+        unsettled: what could not be mended because the samples did not decide it.
     """
 
     source: str
@@ -100,3 +130,4 @@ class Verification:
     gone: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     new: tuple[str, ...] = ()
+    unsettled: Unsettled | None = None

@@ -21,8 +21,9 @@ from lcaudit.core.files import write_together
 from lcaudit.core.outcomes import Report
 from lcaudit.core.recipe import METADATA_KEY, VERSION, Recipe
 from lcaudit.core.text import display_name
+from lcaudit.core.verification import Unsettled
 from lcaudit.mend._bench import Bench
-from lcaudit.mend._choose import Choice, choose
+from lcaudit.mend._choose import Choice, choose, unsettled
 from lcaudit.mend._work import TOLERANCE, Work
 
 __all__ = ["TOLERANCE", "Choice", "Mended", "choose", "mend"]
@@ -36,12 +37,14 @@ class Mended:
 
     Attributes:
         weights, recipe: contents of the two files; empty where nothing was applied.
+        unsettled: what the samples did not decide and therefore was not mended.
     """
 
     report: Report
     weights: bytes
     recipe: str
     choices: tuple[Choice, ...]
+    unsettled: Unsettled
 
 
 def mend(
@@ -74,15 +77,17 @@ def mend(
     bench = Bench(model, str(data), samples, options)
     before = audit(model, data, samples=len(bench.probe.keys), progress=progress, **bench.options)
     choices, refused = choose(before, select, unsafe)
+    open_ = unsettled(before, select, bench.available)
     if only_choose:
-        return Mended(before, b"", "", choices)
+        return Mended(before, b"", "", choices, open_)
     work = Work(bench, before)
     for number, choice in enumerate(choices):
         progress("applying fixes", number, len(choices))
         work.make(choice)
     refused += tuple(work.refused)
     if not work.steps:
-        return Mended(replace(before, verification=work.verification(before, refused, ((), None))), b"", "", choices)
+        found = replace(work.verification(before, refused, ((), None)), unsettled=open_)
+        return Mended(replace(before, verification=found), b"", "", choices, open_)
     record = before.measurements
     recipe = Recipe(
         VERSION, record.environment.lcaudit, record.network.family, display_name(record.network.title, 200),
@@ -102,5 +107,5 @@ def mend(
             f"cannot use the temporary folder: {error.strerror}", "set TMPDIR to another"
         ) from None
     work.take_back(again)
-    verification = work.verification(after, refused, work.figures())
-    return Mended(replace(after, verification=verification), weights, text, choices)
+    verification = replace(work.verification(after, refused, work.figures()), unsettled=open_)
+    return Mended(replace(after, verification=verification), weights, text, choices, open_)

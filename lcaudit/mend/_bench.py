@@ -26,6 +26,7 @@ class Bench:
     """A network, the half of the probe that measures and the half that judges.
 
     Attributes:
+        available: samples that the data has.
         earlier: steps of the recipe that made this network already, if one did.
         held_out: ``None`` where fewer than two samples are left.
         run: device, type and batch size, as the capturing functions take them. task: what the outputs stand for,
@@ -53,10 +54,10 @@ class Bench:
             mean=get("mean"), std=get("std"), columns=get("columns"), input_size=get("input_size"),
             interpolation=get("interpolation"), tokenizer=get("tokenizer"), max_tokens=get("max_tokens"), **self.task,
         )  # fmt: skip
-        available = open_probe(samples=2).record.available
-        half = min(available // 2, probes.DEFAULT_SAMPLES) if samples is None else samples
+        self.available = open_probe(samples=2).record.available
+        half = min(self.available // 2, probes.DEFAULT_SAMPLES) if samples is None else samples
         device = choose_device(get("device", "auto"), get("dtype", "float32"))
-        whole = open_probe(samples=min(available, 2 * max(2, half)))
+        whole = open_probe(samples=min(self.available, 2 * max(2, half)))
         self.run: dict[str, Any] = {"device": device, "dtype": DTYPES[get("dtype", "float32")]}
         asked = get("batch_size", "auto")
         self.network: Network

@@ -22,7 +22,7 @@ from lcaudit.core.files import read_regular
 from lcaudit.core.measurements import Evidence
 from lcaudit.core.recipe import METADATA_KEY, VERSION, Recipe, Step
 from lcaudit.core.serial import dumps, load, parse_json
-from lcaudit.core.text import count, display_name
+from lcaudit.core.text import display_name
 from lcaudit.core.types import Checkpoint, FactorMoments, Network
 from lcaudit.recipes._base import LAYERS, Operation, check_step, plain_path, zero_padding
 
@@ -192,16 +192,19 @@ def rebuilt(checkpoint: Checkpoint, resolve: Callable[[Checkpoint, str | None], 
         network = resolve(before, None)
     except AmbiguousArchitecture:
         network = resolve(before, recipe.family)
+    layers = [name for name, part in network.module.named_modules() if isinstance(part, LAYERS)]
     apply(network.module, recipe.steps)
     _load(network.module, checkpoint)
+    moved = {renamed(name, recipe.steps): name for name in layers}
     record = replace(
         network.record,
-        title=f"{network.record.title}, changed by {count(len({step.fix for step in recipe.steps}), 'fix', 'fixes')}",
+        title=f"{network.record.title}, changed by lcaudit fix",
         parameters=sum(parameter.numel() for parameter in network.module.parameters()),
         evidence=(
             *network.record.evidence,
             Evidence("recipe", f"made by lcaudit fix from {display_name(recipe.source, 80)}: {_told(recipe)}"),
         ),
+        former_names={now: then for now, then in moved.items() if now != then},
     )
     return replace(network, record=record)
 

@@ -14,11 +14,12 @@ from lcaudit.core.comparison import Change, Comparison, Point
 from lcaudit.core.errors import MalformedInput, UsageError
 from lcaudit.core.outcomes import Report
 from lcaudit.core.text import display_name
+from lcaudit.core.verification import Unsettled
 from lcaudit.reports._contract import SCHEMA_VERSION, Style, Writer
 
 __all__ = [
-    "COMPARISON_FORMATS", "SCHEMA_VERSION", "TIMELINE_FORMATS", "changes_text", "formats", "read", "render",
-    "render_comparison", "render_timeline", "writer",
+    "COMPARISON_FORMATS", "SCHEMA_VERSION", "TIMELINE_FORMATS", "changes_text", "formats", "not_decided", "read",
+    "render", "render_comparison", "render_timeline", "writer",
 ]  # fmt: skip
 #: Formats of a comparison and of a timeline, by the files of their folders.
 COMPARISON_FORMATS = plugins.names(f"{__name__}._comparison")
@@ -80,6 +81,13 @@ def changes_text(changes: Sequence[Change], found: Comparison) -> list[str]:
     from lcaudit.reports._comparison.text import rows
 
     return rows(changes, found)
+
+
+def not_decided(found: Unsettled) -> str:
+    """What fixes were not made because the samples did not decide it, in one line; ``""`` for nothing."""
+    from lcaudit.reports._verification import not_decided as told
+
+    return told(found)
 
 
 def read(text: str | bytes) -> Report:

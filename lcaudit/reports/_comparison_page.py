@@ -51,7 +51,7 @@ def view(comparison: Comparison) -> Mapping[str, Any]:
         "rows": rows[:_MOST_ROWS],
         "rows_left": max(0, len(rows) - _MOST_ROWS),
         "headings": HEADINGS,
-        "undecided": words.undecided(comparison),
+        "undecided": (*words.undecided(comparison), *words.not_comparable(comparison)),
         "method": words.method(comparison),
         "measurement": words.measured(comparison.measurement),
         "sides": ("base", "head") if comparison.kind == "paired" else ("the baseline", "now"),

@@ -25,6 +25,8 @@ WORDS: dict[str, dict[State, str]] = {
         "gone": "not measured", "larger": "larger", "smaller": "smaller",
     },
 }  # fmt: skip
+#: Of a figure that has a value on both sides, of matrices that are not the same.
+NOT_COMPARABLE = "not comparable"
 #: What the figures are about, for a reader who has never met one.
 KAPPA = (
     "κ, the condition number, says how lopsided what a layer reads is (Σ_x), or its gradient (Σ_g): how many times "
@@ -91,9 +93,16 @@ def row(change: Change, comparison: Comparison) -> Row:
         interval=ratio.interval,
         corrected=corrected,
         state=change.state,
-        word=WORDS[comparison.kind][change.state],
+        word=_word(change, comparison),
         reason=change.reason,
     )
+
+
+def _word(change: Change, comparison: Comparison) -> str:
+    """The state; a figure that has a value on both sides is not called new to the network."""
+    if change.state == "new" and change.before is not None:
+        return NOT_COMPARABLE
+    return WORDS[comparison.kind][change.state]
 
 
 def _value(quantity: Quantity | None) -> str:
@@ -112,11 +121,12 @@ def told(comparison: Comparison) -> tuple[Change, ...]:
 
 def counts(comparison: Comparison) -> str:
     """``1 regressed, 0 improved, 31 within noise, 4 undecided`` figures that are judged."""
-    found = Counter(change.state for change in comparison.changes if change.judged)
+    found = Counter(_word(change, comparison) for change in comparison.changes if change.judged)
     always: tuple[State, ...] = ("worse", "improved", "unchanged", "undecided")
     words = WORDS[comparison.kind]
-    states = [state for state in words if state in always or found[state]]
-    return ", ".join(f"{found[state]} {words[state]}" for state in states)
+    told = [word for state, word in words.items() if state in always or found[word]]
+    told += [NOT_COMPARABLE] if found[NOT_COMPARABLE] else []
+    return ", ".join(f"{found[word]} {word}" for word in told)
 
 
 def outcome(comparison: Comparison) -> State:
@@ -156,8 +166,18 @@ def _size(change: Change) -> float:
 
 def undecided(comparison: Comparison) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Reasons why figures are undecided, each with its places."""
+    return _by_reason(comparison.having("undecided"), comparison)
+
+
+def not_comparable(comparison: Comparison) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Likewise of figures that have a value on both sides, of matrices that are not the same."""
+    both = tuple(change for change in comparison.changes if change.state == "new" and change.before is not None)
+    return _by_reason(both, comparison)
+
+
+def _by_reason(changes: Sequence[Change], comparison: Comparison) -> tuple[tuple[str, tuple[str, ...]], ...]:
     found: dict[str, list[str]] = {}
-    for change in comparison.having("undecided"):
+    for change in changes:
         found.setdefault(change.reason, []).append(f"{change.layer} ({row(change, comparison).figure})")
     return tuple((reason, tuple(places)) for reason, places in found.items())
 

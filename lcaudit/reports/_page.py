@@ -111,6 +111,7 @@ def _verification(report: Report) -> dict[str, Any] | None:
     found = report.verification
     if found is None:
         return None
+    open_ = verification.not_decided(found.unsettled)
     return {
         "summary": verification.summary(found),
         "applied": tuple(verification.applied(found)),
@@ -118,7 +119,7 @@ def _verification(report: Report) -> dict[str, Any] | None:
         "headings": verification.HEADINGS,
         "rows": verification.rows(found),
         "note": verification.NOTE,
-        "facts": tuple(verification.facts(found)),
+        "facts": (*([("left open", open_)] if open_ else []), *verification.facts(found)),
     }
 
 

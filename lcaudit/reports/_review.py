@@ -27,7 +27,8 @@ def subject(report: Report) -> str:
 
 def anchor(report: Report, layer: str) -> Anchor:
     """The line that stands for ``layer``: its own, the whole model's, or the first one of the checkpoint."""
-    found = report.anchors.get(layer) or report.anchors.get("")
+    kept_as = report.measurements.network.former_names.get(layer, layer)
+    found = report.anchors.get(kept_as) or report.anchors.get("")
     return Anchor(display_name(found.file, 400), max(1, found.line)) if found else Anchor(subject(report), 1)
 
 

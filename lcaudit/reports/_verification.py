@@ -9,7 +9,7 @@ from dataclasses import replace
 from lcaudit.core import figures as numbers
 from lcaudit.core.quantity import Quantity
 from lcaudit.core.text import count, display_name, one_line
-from lcaudit.core.verification import Verification, Verified
+from lcaudit.core.verification import OpenCheck, Unsettled, Verification, Verified
 from lcaudit.reports._contract import Style
 from lcaudit.reports._terminal import Column, clip, prose, table, wrapped
 
@@ -20,6 +20,8 @@ NOTE = (
 )
 #: Figures of a fix in the text report before -v is asked for, κ_80 of Σ_x first.
 _MOST = 9
+#: Checks left open that are named.
+_MOST_OPEN = 4
 
 
 def summary(verification: Verification) -> str:
@@ -31,6 +33,22 @@ def summary(verification: Verification) -> str:
     applied_to = f"{count(made, 'fix', 'fixes')} applied to {display_name(verification.source, 80)}"
     others = f", {refused} not" if refused else ""
     return f"{applied_to}{others}; {count(verification.samples, 'sample')} measured and chose, {held_out}."
+
+
+def not_decided(found: Unsettled | None) -> str:
+    """What was not mended because the samples did not decide it, and with how many to try; ``""`` for nothing."""
+    if found is None or not found.checks:
+        return ""
+    named = [_open(one) for one in found.checks]
+    rest = f" and {len(named) - _MOST_OPEN} more" if len(named) > _MOST_OPEN else ""
+    tried = f": try --samples {found.try_samples}" if found.try_samples else ""
+    samples = count(found.samples, "sample")
+    return f"not decided on {samples}, so not mended: {', '.join(named[:_MOST_OPEN])}{rest}{tried}"
+
+
+def _open(one: OpenCheck) -> str:
+    needs = f"about {count(one.needed, 'sample')} would do" if one.needed else display_name(one.reason, 160)
+    return f"{display_name(one.rule, 12)} {display_name(one.layer, 80)} ({numbers.figure(one.measured).value}, {needs})"
 
 
 def facts(verification: Verification) -> Iterator[tuple[str, str]]:
@@ -104,6 +122,8 @@ def _row(one: Verified) -> tuple[str, ...]:
 def lines(verification: Verification, style: Style) -> Iterator[str]:
     """The block of the text report."""
     yield from wrapped(prose(summary(verification)), style.width, "fixes  ", "       ")
+    if open_ := not_decided(verification.unsettled):
+        yield from wrapped(prose(open_), style.width, "    ", "      ")
     for word, pairs in (("applied", applied(verification)), ("refused", refused(verification))):
         for name, said in pairs:
             yield from wrapped(prose(f"{word} {name}: {said}"), style.width, "    ", "      ")

@@ -252,7 +252,15 @@ def _left_open(report: Report, style: Style) -> Iterator[str]:
 
 def _verdict(report: Report, style: Style) -> str:
     word = summary.VERDICTS[report.gate.verdict]
-    return f"{_paint(word, report.gate.verdict, style)} (fail-on: {report.gate.fail_on})"
+    said = f"{_paint(word, report.gate.verdict, style)} (fail-on: {report.gate.fail_on})"
+    if report.verification is None:
+        return said
+    of = (
+        "check of the new weights"
+        if report.verification.applied
+        else "nothing mended; check of the weights as they are"
+    )
+    return f"{of}: {said}"
 
 
 def _measured(quantity: Quantity) -> list[str]:

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from lcaudit.core.figures import grouped
+from lcaudit.core.figures import grouped, rounded_up
 from lcaudit.core.measurements import FactorSpectrum, LayerSpectra, Measurements
 from lcaudit.core.outcomes import Fail
 from lcaudit.core.quantity import Quantity
@@ -38,8 +38,7 @@ def too_few(spectra: LayerSpectra) -> str:
 
 def about(number: int) -> str:
     """A number that was extrapolated, rounded up to two digits."""
-    unit = 10 ** max(0, len(str(number)) - 2)
-    return grouped(-(-number // unit) * unit)
+    return grouped(rounded_up(number))
 
 
 def alike(measurements: Measurements) -> bool:

@@ -47,6 +47,15 @@ def best_change(spectra: LayerSpectra) -> WhatIf | None:
 
 def judge_gain(spectra: LayerSpectra, limit: float, cause: str, evidence: tuple[str, ...]) -> Outcome:
     """One layer's verdict: the whole interval of the gain against ``limit``."""
+    outcome = _judged(spectra, limit, cause, evidence)
+    best = best_change(spectra)
+    if isinstance(outcome, Undecided) and best and best.change == "centring":
+        # tables of layers show what BatchNorm gains: say that this is another figure
+        return replace(outcome, reason=f"this is the gain of centring, above BatchNorm's; {outcome.reason}")
+    return outcome
+
+
+def _judged(spectra: LayerSpectra, limit: float, cause: str, evidence: tuple[str, ...]) -> Outcome:
     name = spectra.layer.name
     options = [spectra.what_if[change] for change in CHANGES if change in spectra.what_if]
     best = best_change(spectra)

@@ -92,6 +92,6 @@ def test_fix_then_check_from_files_alone(tmp_path: Path) -> None:
     done = command("check", out, "--data", TEST, "--samples", 400, "--no-output", "--export", f"json={again}")
     assert done.returncode == 0, done.stderr
     report = load(Report, parse_json(again.read_bytes()))
-    assert "changed by 1 fix" in report.measurements.network.title
+    assert ", changed by lcaudit fix" in report.measurements.network.title
     assert report.measurements.network.family == "resnet_cifar"
     assert "linear.1" in {one.layer.name for one in report.measurements.layers}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from lcaudit import comparisons
 from tests.cli.small_network import HEAD, NETWORK, made_worse, options, trained
@@ -99,6 +99,37 @@ def test_green_made_worse_red_mended_green(lcaudit, repository):
 
     repository.model.write_bytes(good)
     assert gate(lcaudit, repository).code == 0 and FILE.read_bytes() == before
+
+
+def test_green_made_worse_red_mended_by_fix_green(lcaudit, repository):
+    """From files alone, the head being wrapped by the fix: its figures are held against those of its old name."""
+    assert lcaudit("baseline", "create", repository.model, *repository.options).code == 0
+    before = FILE.read_bytes()
+    assert gate(lcaudit, repository).code == 0
+    repository.model.write_bytes(repository.worse.read_bytes())
+    red = gate(lcaudit, repository)
+    assert red.code == 1 and f"worse than the baseline: {HEAD}" in red.out
+
+    fixed = Path("fixed.safetensors")
+    made = lcaudit("fix", repository.model, *repository.options, "--select", "LC301", "-o", fixed)
+    assert made.code == 0 and f"gone: LC301:{HEAD}" in made.out
+    assert f"{HEAD}.1.weight" in load_file(fixed), "the layer has another name now"
+    held = ("check", fixed, *repository.options, "--baseline", FILE, "--no-output")
+    green = lcaudit(*held, "--export", "json=run.json")
+    assert green.code == 0 and "not measured" not in green.out and "prune" not in green.out, green.out
+    found = json.loads(Path("run.json").read_text())
+    changes = {one["layer"]: one["state"] for one in found["baseline"]["changes"] if one["metric"] == "input.kappa_80"}
+    assert set(changes) == {"0", "3", HEAD} and changes[HEAD] in ("unchanged", "improved")
+    assert lcaudit("baseline", "prune", fixed, *repository.options).out.endswith("nothing to drop\n")
+    assert FILE.read_bytes() == before
+    moved = lcaudit("baseline", "update", "run.json")
+    assert moved.code == 0 and {one.layer for one in comparisons.read(FILE.read_text()).entries} == set(changes)
+
+    diff = lcaudit("diff", repository.model, fixed, *repository.options)
+    assert diff.code == 0 and "only in" not in diff.out and "improved" in diff.out
+    assert lcaudit("track", repository.model, fixed, *repository.options, "-o", "line").code == 0
+    points = [json.loads(line) for line in next(Path("line").glob("*.jsonl")).read_text().splitlines()]
+    assert [{one["layer"] for one in point["entries"]} for point in points] == [set(changes)] * 2
 
 
 def test_a_worse_value_is_accepted_with_a_reason_and_an_improvement_without(lcaudit, repository):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,8 +16,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from lcaudit import recipes
-from lcaudit.cli._measuring import _HEADINGS
+from lcaudit import demo, recipes
+from lcaudit.cli._settings import MEASURING
 from lcaudit.core import files
 from lcaudit.core.outcomes import Report
 from lcaudit.core.recipe import METADATA_KEY, Recipe, Step
@@ -68,7 +69,7 @@ def test_what_fix_wrote_is_what_check_audits(lcaudit: Run, fixed, tmp_path: Path
     again = load(Report, parse_json((tmp_path / "again.json").read_bytes()))
     assert "LC301" not in {finding.rule for finding in again.findings}
     assert again.measurements.layers == report.measurements.layers
-    assert "changed by 1 fix" in again.measurements.network.title
+    assert ", changed by lcaudit fix" in again.measurements.network.title
     assert any(
         step.step == "recipe" and "batch-norm-before" in step.says for step in again.measurements.network.evidence
     )
@@ -126,6 +127,21 @@ def test_wrong_usage_writes_nothing(lcaudit: Run, model: Path, arguments, says: 
     ran = lcaudit("fix", model, *DIGITS, *given)
     assert ran.code == 2 and says in ran.err and "Traceback" not in ran.err
     assert digest(model) == before and not list(Path().iterdir())
+
+
+DEMO = (Path(demo.__file__).with_name("digits_resnet.safetensors"), "--data", "digits")
+
+
+def test_what_the_samples_do_not_decide_is_named_with_a_number_that_decides_it(lcaudit: Run) -> None:
+    """`check` finds LC301 in the network that ships with lcaudit; half of the data leaves it open."""
+    ran = lcaudit("fix", *DEMO, "--select", "LC301", "-o", "out.safetensors")
+    assert ran.code == 1 and not list(Path().iterdir())
+    said = re.search(r"not decided on 398 samples, so not mended: LC301 linear \([^)]+\): try --samples (\d+)", ran.err)
+    assert said and said[0] in " ".join(ran.out.split()) and "nothing was written: not decided" in ran.err
+    assert ran.out.splitlines()[-1].startswith("nothing mended; check of the weights as they are: PASS")
+    again = lcaudit("fix", *DEMO, "--select", "LC301", "--samples", said[1], "-o", "out.safetensors")
+    assert again.code == 0 and "gone: LC301:linear" in again.out and "not decided" not in again.out
+    assert again.out.splitlines()[-1].startswith("check of the new weights: ")
 
 
 def test_no_fix_to_make_writes_nothing_and_says_so(lcaudit: Run, model: Path) -> None:
@@ -262,7 +278,7 @@ def test_fix_measures_with_the_options_of_check() -> None:
     from lcaudit.cli.fix import COMMAND as fix
 
     ours, theirs = ({one.name: one for one in command.params} for command in (fix, check))
-    measuring = {name for name, one in theirs.items() if getattr(one, "heading", "") in _HEADINGS}
+    measuring = {name for name, one in theirs.items() if getattr(one, "heading", "") in MEASURING}
     left_out = {"fisher", "mc_samples", "convention", "learning_rate", "norms", "exact", "exact_layers", "base"}
     assert measuring - left_out <= set(ours) and not left_out & set(ours)
     for name in measuring - left_out - {"samples"}:

@@ -19,6 +19,7 @@ from lcaudit.core.errors import UsageError
 from lcaudit.core.metrics import BY_ID
 from lcaudit.core.quantity import Quantity
 from lcaudit.core.statistics import student_t
+from lcaudit.reports import render_comparison
 from lcaudit.spectra import analyse
 from tests.comparisons.comparison_cases import GROUPS, layer, network, observed, quantity
 
@@ -163,9 +164,36 @@ def test_layers_of_one_side_and_layers_of_another_shape():
     found = comparisons.paired(before, after)
     assert {change.layer for change in found.having("new")} == {"new"}
     assert {change.layer for change in found.having("gone")} == {"gone"}
-    wider = replace(after, layers=(replace(after.layers[0], input=replace(after.layers[0].input, dimension=99)),))
+    wider = replace(
+        after, layers=(replace(after.layers[0], input=replace(after.layers[0].input, dimension=99, rank=90)),)
+    )
     reshaped = comparisons.paired(network({"a": quantity(10.0)}), wider)
-    assert any("another shape: 64 entries before, 99 now" in change.reason for change in reshaped.changes)
+    (change,) = (one for one in reshaped.changes if one.metric == KAPPA.id)
+    assert change.reason == "its dimension changed from 64 to 99, and its rank from 64 to 90" and change.ratio is None
+    text = " ".join(render_comparison(reshaped, "text").split())
+    assert "not comparable" in text and "its dimension changed from 64 to 99" in text
+    assert " new " not in text and "not comparable" in render_comparison(reshaped, "html")
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(4.0, "worse"), (0.25, "improved"), (1.0, "unchanged")])
+def test_directions_that_hold_nothing_may_come_and_go(factor, expected):
+    """As when dead features are dropped: 43 directions above the floor, in 48 entries before and 43 now."""
+    before, after = Figure(quantity(100.0), 43, 48), Figure(quantity(100.0 * factor), 43, 43)
+    (change,), family = judge([("a", KAPPA, before, after, unpaired_ratio(before, after))])
+    assert (change.state, family) == (expected, 1)
+
+
+def test_a_layer_that_a_recipe_moved_is_compared_under_its_old_name():
+    before = network({"a": quantity(10.0), "b": quantity(10.0)})
+    after = network({"a": quantity(10.0), "b.1": quantity(40.0)})
+    moved = replace(after, network=replace(after.network, former_names={"b.1": "b"}))
+    for found in (comparisons.paired(before, moved), comparisons.against(moved, comparisons.create(before))):
+        assert {change.layer for change in found.changes} == {"a", "b"}
+        assert {change.layer for change in found.having("worse")} == {"b"}
+    back = comparisons.against(before, comparisons.create(moved))
+    assert {change.layer for change in back.having("improved")} == {"b"} and not back.having("gone")
+    unknown = comparisons.paired(before, after)
+    assert {one.layer for one in unknown.having("new")} == {"b.1"}, "without a recipe they are two layers"
 
 
 @pytest.mark.parametrize("part", ["seed", "indices", "sha256"])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from lcaudit.core.comparison import Change, Comparison
-from lcaudit.core.text import count
+from lcaudit.core.text import count, one_line
 from lcaudit.reports import _comparison_words as words
 from lcaudit.reports._contract import Style, Writer
 from lcaudit.reports._terminal import Column, clip, inert, prose, table, wrapped
@@ -49,6 +49,8 @@ def changes(comparison: Comparison, style: Style) -> list[str]:
         return lines
     for reason, places in words.undecided(comparison):
         lines += wrapped(f"undecided, {count(len(places), 'figure')}: {prose(reason)}", style.width, "  ")
+    for reason, places in words.not_comparable(comparison):
+        lines += wrapped(f"not comparable, {prose(one_line(places))}: {prose(reason)}", style.width, "  ")
     for note in comparison.notes:
         lines += wrapped(prose(note), style.width, "  ")
     return lines

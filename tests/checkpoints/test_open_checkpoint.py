@@ -339,6 +339,8 @@ def test_containers_as_a_set(tmp_path: Path) -> None:
         "torch-zip",
     ]
     for container in containers:
+        if container.name == "torch-export":  # a zip file too, told apart by its members: test_exported_programs.py
+            continue
         path = _save(tmp_path / container.name, _state(), container.name)
         file = path / "model.safetensors.index.json" if path.is_dir() else path
         claims = [other.name for other in containers if other.sniff(file.read_bytes()[:4096])]

@@ -19,8 +19,13 @@ from lcaudit.core.recipe import METADATA_KEY
 from lcaudit.core.text import display_name
 from lcaudit.core.types import Checkpoint, Network, Shaping
 
-#: Families whose name says nothing to another run: the user's own code, a graph.
-_NAMELESS = ("user", "exported_program")
+#: Families whose name says nothing to another run, why, and what does.
+_AGAIN = "pass --arch again when you audit the copy"
+_NAMELESS = {
+    "user": ("your own file", _AGAIN),
+    "exported_program": ("a graph, which only MODEL itself holds", _AGAIN),
+    "hf": ("described by its config.json", "put that file beside the copy"),
+}
 #: What a recorded preprocessing says where channels or axes were exchanged, which no entry can hold.
 _EXCHANGED = ("last channel first", "rows and columns exchanged")
 
@@ -98,8 +103,8 @@ def export(
     given = (tuple(mean), tuple(std)) if mean is not None and std is not None else None
     declared = _declaration(checkpoint, network, wanted, shaping, _normalisation(given, record, shaping, notes), record)
     if network.record.family in _NAMELESS:
-        why = "your own file" if network.record.family == "user" else "a graph, which only MODEL itself holds"
-        notes.append(f"the network is {why} and was not written: pass --arch again when you audit the copy")
+        why, todo = _NAMELESS[network.record.family]
+        notes.append(f"the network is {why} and was not written: {todo}")
     texts = declared.texts()
     if METADATA_KEY in checkpoint.texts:
         texts[METADATA_KEY] = checkpoint.texts[METADATA_KEY]

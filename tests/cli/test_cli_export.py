@@ -168,3 +168,15 @@ def test_tied_weights_stay_tied(lcaudit: Run, tmp_path: Path) -> None:
     again = checkpoints.open_checkpoint(out).tensors
     assert again["two.weight"].data_ptr() == again["one.weight"].data_ptr()
     assert torch.equal(again["one.weight"], model.one.weight)
+
+
+def test_a_network_of_transformers_is_described_by_its_configuration(lcaudit: Run, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = transformers.BertConfig(vocab_size=20, max_position_embeddings=8, **sizes)
+    transformers.BertForSequenceClassification(config).save_pretrained(tmp_path / "bert")
+    copy = tmp_path / "copy.safetensors"
+    ran = lcaudit("export", str(tmp_path / "bert"), "-o", str(copy))
+    assert ran.code == 0 and "put that file beside the copy" in ran.err, ran.err
+    (tmp_path / "config.json").write_bytes((tmp_path / "bert" / "config.json").read_bytes())
+    assert "BertForSequenceClassification" in lcaudit("identify", str(copy)).out

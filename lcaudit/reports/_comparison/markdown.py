@@ -43,10 +43,10 @@ def write(comparison: Comparison, style: Style) -> str:
 
 
 def _table(changes: tuple[Change, ...], comparison: Comparison) -> list[str]:
-    lines = ["| layer | figure | before | after | change | 95 % interval | |", "|---|---|--:|--:|--:|--:|---|"]
+    lines = ["| layer | figure | before | after | change | corrected interval | |", "|---|---|--:|--:|--:|--:|---|"]
     for change in changes:
         one = words.row(change, comparison)
-        cells = (one.layer, one.figure, one.before, one.after, one.change, one.interval, one.word)
+        cells = (one.layer, one.figure, one.before, one.after, one.change, one.corrected, one.word)
         lines.append("| " + " | ".join(escaped(cell) for cell in cells) + " |")
     return lines
 

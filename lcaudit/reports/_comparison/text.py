@@ -16,7 +16,7 @@ _COLOURS = {"fail": "red", "pass": "green", "incomplete": "yellow"}
 _MOST = 20
 _COLUMNS = (
     Column("layer", right=False), Column("figure", right=False), Column("before"), Column("after"), Column("change"),
-    Column("95 % interval"), Column("", right=False),
+    Column("corrected interval"), Column("", right=False),
 )  # fmt: skip
 
 
@@ -60,7 +60,7 @@ def rows(told: Sequence[Change], comparison: Comparison) -> list[str]:
     """A table of ``told``, printable; no line for none."""
     found = [words.row(change, comparison) for change in told]
     cells = [
-        [clip(one.layer, 40), one.figure, one.before, one.after, one.change, one.interval, one.word] for one in found
+        [clip(one.layer, 40), one.figure, one.before, one.after, one.change, one.corrected, one.word] for one in found
     ]
     return table(_COLUMNS, cells, "  ") if cells else []
 

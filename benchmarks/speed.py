@@ -280,7 +280,7 @@ class Bench:
         held = 0
         for layer in self.moments.layers:
             held += layer.gradient.nbytes + sum(
-                getattr(layer.inputs, name).nbytes for name in ("second", "cross", "channel_sum", "channel_square")
+                getattr(layer.inputs, name).nbytes for name in ("second", "first", "channel_sum", "channel_square")
             )
         return held
 

@@ -61,8 +61,8 @@ def changed(train: torch.Tensor, test: torch.Tensor, variant: str) -> tuple[torc
     else:
         values, vectors = torch.linalg.eigh((train - mean).T @ (train - mean) / len(train))
         matrix = vectors * (values + EPS).rsqrt()
-    first, second = ((one - mean) @ matrix for one in (train, test))
-    return tuple(torch.cat([one, torch.ones_like(one[:, :1])], 1) for one in (first, second))  # type: ignore[return-value]
+    first, second = (torch.cat([(one - mean) @ matrix, torch.ones_like(one[:, :1])], 1) for one in (train, test))
+    return first, second
 
 
 def optimum(rows: torch.Tensor, targets: torch.Tensor) -> tuple[float, torch.Tensor]:

@@ -125,8 +125,8 @@ def recognise(library: str, name: str, folder: Path) -> Row:
     try:
         network = resolve(open_checkpoint(path))
     except AmbiguousArchitecture as error:
-        named = f"{library}:{name}" in error.message or library == "torchvision"
-        return row | {"outcome": "ambiguous" if named else "wrong", "answer": error.message}
+        outcome = "ambiguous" if among(error.message, name, module) else "wrong"
+        return row | {"outcome": outcome, "answer": error.message}
     except AuditError as error:
         return row | {"outcome": "refused", "answer": f"{error.kind}: {error.message}"}
     except Exception as error:  # a mistake of lcaudit's own, to be seen in the table
@@ -144,6 +144,18 @@ def recognise(library: str, name: str, folder: Path) -> Row:
         beside = network.record.confidence == "assumed" and f"{library}:{name}" in rivals
         row["outcome"] = "assumed, named as a rival" if beside else "wrong"
     return row
+
+
+def among(message: str, name: str, module: torch.nn.Module) -> bool:
+    """Whether one of the candidates that ``message`` names is this network: its name, or its outputs."""
+    for library, rival in re.findall(r"(timm|torchvision):([\w.]+)", message):
+        if rival == name:
+            return True
+        other = _libraries.make(library, rival).eval()
+        other.load_state_dict(module.state_dict())
+        if agree(module, other, (3, 0, 0)):
+            return True
+    return False
 
 
 def agree(one: torch.nn.Module, other: torch.nn.Module, shape: Sequence[int]) -> bool | None:

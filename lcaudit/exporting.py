@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import lcaudit
 from lcaudit import checkpoints, opening, probes
@@ -52,10 +52,16 @@ def export(
     data: str | Path | None = None,
     *,
     arch: str | None = None,
+    data_root: Path | None = None,
+    split: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    samples: int | None = None,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     input_size: int | tuple[int, int] | None = None,
     interpolation: str | None = None,
+    tokenizer: Path | None = None,
+    max_tokens: int | None = None,
     device: str = "auto",
     dtype: str = "float32",
     batch_size: int | str = "auto",
@@ -64,15 +70,14 @@ def export(
     ignore_index: int = -100,
     max_download: int | str = hub.MOST,
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
-    **choices: Any,
 ) -> Exported:
     """Recognise the network, if there is data confirm it and its preprocessing, and copy the weights with both.
 
     Stored tensors are copied as they are, in their types; prefixes and nesting are undone.
 
     Args:
-        model, arch, mean, std, input_size, interpolation: as of :func:`lcaudit.audit`. data: a probe to confirm them
-            on, as far as batch norms or gradients can. choices: the rest of what it is opened with.
+        data: a probe to confirm network and preprocessing on, as far as batch norms or gradients can. The others are
+            as of :func:`lcaudit.audit`; those of the probe mean nothing without ``data``.
 
     Raises:
         UsageError: the probe contradicts what is declared. AuditError: as of :func:`lcaudit.audit`.
@@ -87,8 +92,9 @@ def export(
         network = _only(networks)
     else:
         checkpoint, networks, probe = opening.opened(
-            model, data, arch, max_download, progress, mean=mean, std=std, seed=seed, task=task,
-            ignore_index=ignore_index, input_size=input_size, interpolation=interpolation, **choices,
+            model, data, arch, max_download, progress, root=data_root, split=split, columns=columns, samples=samples,
+            mean=mean, std=std, seed=seed, task=task, ignore_index=ignore_index, input_size=input_size,
+            interpolation=interpolation, tokenizer=tokenizer, max_tokens=max_tokens,
         )  # fmt: skip
         network = networks[0]
         if not checkpoint.non_finite:
@@ -97,8 +103,7 @@ def export(
                 seed=seed, task=task, ignore_index=ignore_index,
             )  # fmt: skip
         record = probe.record
-    sides = (input_size, input_size) if isinstance(input_size, int) else tuple(input_size or ())
-    wanted, shaping = probes.chosen_shape(network, sides, interpolation or "")
+    wanted, shaping = probes.chosen_shape(network, opening.sides(input_size), interpolation or "")
     notes = list(_said(found))
     given = (tuple(mean), tuple(std)) if mean is not None and std is not None else None
     declared = _declaration(checkpoint, network, wanted, shaping, _normalisation(given, record, shaping, notes), record)

@@ -60,7 +60,7 @@ def probe_of(
     """
     return probes.open_probe(
         str(data), network, max_download=max_download, progress=progress, columns=columns or {},
-        input_size=_sides(input_size), interpolation=interpolation or "", **choices,
+        input_size=sides(input_size), interpolation=interpolation or "", **choices,
     )  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def check_kinds(model: object, data: object, arch: object) -> None:
         )
 
 
-def _sides(size: int | tuple[int, int] | None) -> tuple[int, ...]:
+def sides(size: int | tuple[int, int] | None) -> tuple[int, ...]:
     """One side stands for a square."""
     return () if size is None else (size, size) if isinstance(size, int) else tuple(size)
 

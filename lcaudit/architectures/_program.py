@@ -209,7 +209,9 @@ class ExportedProgram(nn.Module):
         for depth, part in enumerate(parts, 1):
             path = ".".join(parts[:depth])
             # straight into the table: a name such as "forward" must not hide a method
-            owner = owner._modules.setdefault(part, kinds.get(path) or nn.Module())  # type: ignore[assignment]
+            child = owner._modules.setdefault(part, kinds.get(path) or nn.Module())
+            assert child is not None, "the table begins empty"
+            owner = child
         return owner
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,7 @@ class Replay:
 
     def __init__(self, module: torch.nn.modules.batchnorm._BatchNorm, groups: int, device: torch.device) -> None:
         self.module = module
-        channels = module.running_mean.numel()  # type: ignore[union-attr]
+        channels = module.running_mean.numel()  # type: ignore[union-attr]  # only with statistics
         self.first = torch.zeros(groups, channels, dtype=torch.float64, device=device)
         self.square = torch.zeros_like(self.first)
         self.elements = torch.zeros(groups, 1, dtype=torch.float64, device=device)
@@ -42,8 +42,9 @@ class Replay:
         logarithm of the variance.
         """
         first, square, elements = self.first.cpu(), self.square.cpu(), self.elements.cpu()
-        running_mean = self.module.running_mean.detach().double().cpu()  # type: ignore[union-attr]
-        running_variance = self.module.running_var.detach().double().cpu() + self.module.eps  # type: ignore[union-attr]
+        running_mean = self.module.running_mean.detach().double().cpu()  # type: ignore[union-attr]  # as above
+        running_variance = self.module.running_var.detach().double().cpu()  # type: ignore[union-attr]  # as above
+        running_variance = running_variance + self.module.eps
 
         def shifts(count: torch.Tensor, total: torch.Tensor, squares: torch.Tensor) -> torch.Tensor:
             """[2, c]: shift of the mean in running σ, and of the log variance."""

@@ -64,8 +64,7 @@ def refreshing(file: Path | None) -> Iterator[None]:
         yield
     except NotComparable as error:
         ctx = click.get_current_context()
-        other = " it is of " in error.message
-        theirs = "; if that file is another network's, choose another name for --file" if other else ""
+        theirs = "; if that file is another network's, choose another name for --file" if error.other_network else ""
         raise UsageError(error.message, f"measure it anew: `{_create(ctx, file)}`{theirs}") from None
 
 

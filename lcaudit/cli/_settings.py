@@ -67,11 +67,10 @@ class Settings:
 
         Paths would tell of a machine, and so are named without their values.
         """
-        used = [one for one in setting_options(ctx.command) if one.key in self.values]
-        parts = [", ".join(_told(ctx, one) for one in used if self.source(ctx, one) == self.file)]
+        every = [(one, self.source(ctx, one)) for one in setting_options(ctx.command)]
+        parts = [", ".join(_told(ctx, one) for one, source in every if self.file and source == self.file)]
         parts += [count(len(self.suppressions), "suppression")] * bool(self.suppressions)
-        every = setting_options(ctx.command)
-        outside = [_told(ctx, one) for one in every if self.source(ctx, one).startswith("environment")]
+        outside = [_told(ctx, one) for one, source in every if source.startswith("environment")]
         said = [f"settings from {self.file}: {'; '.join(filter(None, parts))}"] if self.file and any(parts) else []
         said += [f"settings from the environment: {', '.join(outside)}"] if outside else []
         return (*said, *self.notes)
@@ -103,9 +102,10 @@ class Measures(Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the configuration first, and take from it what this command has too."""
-        if not ctx.resilient_parsing and not {"--help", "-h"} & set(args):
-            settings = _load(self.like, ctx, {}, _places(self, ctx, args))
-            mine = {one.key: str(one.name) for one in setting_options(self) if one.name != "form"}
+        given = _given(self, ctx, args)
+        if given is not None:
+            settings = _load(self.like, ctx, {}, _places(self, given))
+            mine = {one.key: str(one.name) for one in setting_options(self)}
             told = {one.key: one for one in setting_options(self.like)}
             ctx.default_map = {
                 mine[key]: value
@@ -126,15 +126,14 @@ class Configured(Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the configuration first: what it says are defaults for the rest."""
-        given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
-        helping = self.get_help_option(ctx)
-        if not ctx.resilient_parsing and not (helping and given.get(str(helping.name))):
-            settings = _load(self, ctx, given, _places(self, ctx, args))
+        given = _given(self, ctx, args)
+        if given is not None:
+            settings = _load(self, ctx, given, _places(self, given))
             ctx.meta[_META] = settings
             names = {one.key: str(one.name) for one in setting_options(self)}
             merged = {**PRESETS.get(settings.preset, {}), **settings.values}
             ctx.default_map = {names[key]: value for key, value in merged.items() if key in names}
-        with _nothing_required(self) if given.get("show_settings") is True else nullcontext():
+        with _nothing_required(self) if given and given.get("show_settings") is True else nullcontext():
             return super().parse_args(ctx, args)
 
 
@@ -190,9 +189,15 @@ def settings_options(command: F) -> F:
     return command
 
 
-def _places(command: Command, ctx: click.Context, args: list[str]) -> list[str]:
-    """What stands on the command line beside options: checkpoints."""
+def _given(command: Command, ctx: click.Context, args: list[str]) -> dict[str, Any] | None:
+    """What the command line says, by parameter; ``None`` where no settings are needed: help or completion is wanted."""
     given, _, _ = command.make_parser(ctx).parse_args(args=list(args))
+    helping = command.get_help_option(ctx)
+    return None if ctx.resilient_parsing or (helping and given.get(str(helping.name))) else given
+
+
+def _places(command: Command, given: Mapping[str, Any]) -> list[str]:
+    """What stands on the command line beside options: checkpoints."""
     found = [given.get(str(one.name)) for one in command.params if isinstance(one, click.Argument)]
     return [
         text for one in found for text in (one if isinstance(one, (list, tuple)) else [one]) if isinstance(text, str)

@@ -12,12 +12,11 @@ from click.core import ParameterSource
 from lcaudit.cli import _values as values
 from lcaudit.cli._baseline import read_anchored, refreshing
 from lcaudit.cli._help import option
+from lcaudit.cli._inputs import input_options
 from lcaudit.cli._output import check_outputs, deliver, output_options, parse_exports
-from lcaudit.cli._pictures import picture_options
 from lcaudit.cli._progress import Progress
 from lcaudit.cli._settings import Configured, of_context, settings_options
 from lcaudit.cli._streams import show
-from lcaudit.cli._texts import text_options
 from lcaudit.core import hub
 
 
@@ -88,8 +87,7 @@ from lcaudit.core import hub
     metavar="R,G,B",
     help="Standard deviation of each channel; needs --mean.",
 )
-@picture_options
-@text_options
+@input_options
 @option(
     "Network",
     "--arch",

@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from lcaudit.cli import check
-from lcaudit.cli._help import Command, option
+from lcaudit.cli._help import option
+from lcaudit.cli._measuring import measuring
 from lcaudit.cli._output import check_outputs
 from lcaudit.cli._progress import Progress
+from lcaudit.cli._settings import Measures
 from lcaudit.cli._streams import note, show
 from lcaudit.core.declared import PREFIX
 from lcaudit.core.errors import UsageError
@@ -18,17 +19,15 @@ from lcaudit.core.files import write_together
 from lcaudit.core.gate import EXIT_PASS
 from lcaudit.core.text import count, display_name
 
-#: Options that mean here what they mean for ``check``.
-_SHARED = (
-    "data_root", "split", "columns", "mean", "std", "input_size", "interpolation", "arch", "max_download",
-    "batch_size", "seed", "dtype", "device", "task", "ignore_index",
-)  # fmt: skip
 _SUFFIX = ".safetensors"
 
 
+@measuring(
+    "data", "samples", "base", "fisher", "mc_samples", "convention", "max_memory", "layers", "learning_rate",
+)  # fmt: skip
 @click.command(
     name="export",
-    cls=Command,
+    cls=Measures,
     short_help="Copy weights, with what the next audit needs to know of them.",
     examples=(
         "export model.pt -o model.safetensors --data cifar10",
@@ -85,12 +84,7 @@ def COMMAND(
     try:
         from lcaudit.exporting import export  # imports torch: seconds
 
-        probe = {key: options.pop(key) for key in ("data_root", "split")}
-        more = {} if data is None else {"root": probe["data_root"], "split": probe["split"], "samples": samples}
-        columns = options.pop("columns")
-        if data is not None:
-            more["columns"] = columns
-        made = export(model, data, progress=progress, **options, **more)
+        made = export(model, data, samples=samples, progress=progress, **options)
     finally:
         progress.close()
     write_together([(output, made.weights)])
@@ -102,6 +96,3 @@ def COMMAND(
             note(display_name(words, 600))
         note(f"written: {display_name(output)}")
     return EXIT_PASS
-
-
-COMMAND.params[2:2] = [parameter for parameter in check.COMMAND.params if parameter.name in _SHARED]

@@ -38,7 +38,15 @@ _LAYER = re.compile(r'"layer"\s*:\s*("(?:[^"\\]|\\.)*")')
 
 
 class NotComparable(UsageError):
-    """A baseline of other data, another convention or another estimator: nothing is compared."""
+    """A baseline of other data, another convention or another estimator: nothing is compared.
+
+    Attributes:
+        other_network: whether it is of another network, too.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, other_network: bool = False) -> None:
+        super().__init__(message, hint)
+        self.other_network = other_network
 
 
 def entries_of(measured: Measurements, metrics: Sequence[Metric] = COMPARED) -> tuple[Entry, ...]:
@@ -112,8 +120,9 @@ def against(measured: Measurements, baseline: Baseline) -> Comparison:
         then, now = baseline.subject.title, measured.network.title
         whose = f"it is of {display_name(then, 80)}, and this is {display_name(now, 80)}; " if then != now else ""
         raise NotComparable(
-            f"the baseline cannot be compared: {whose}something else was measured: {one_line(differing)}", REFRESH
-        )
+            f"the baseline cannot be compared: {whose}something else was measured: {one_line(differing)}", REFRESH,
+            other_network=then != now,
+        )  # fmt: skip
     layers = matched(measured)
     kept = {(one.layer, one.metric): one for one in baseline.entries if one.metric in BY_ID}
     order = [(name, metric.id) for name in layers for metric in COMPARED]

@@ -137,6 +137,44 @@ def price(layers: Sequence[LayerSpectra], parameters: int, operations: int, *, r
 
 #: Least gain for which weights are advised to be trained again.
 MORE_THAN_NOTHING = 1.5
+
+
+def retrained_norm(
+    change: str, norm: str, *, does: str, convolution: str, parameters: int, operations: int, cost: str
+) -> Callable[[Finding, Measurements], Fix | None]:
+    """How to propose a normalisation within each sample, where it was measured and would help.
+
+    It changes the function: a batch norm, which does not, is the first choice.
+
+    Args:
+        change: name of the what-if. norm: of the module. does: what it does to a sample; convolution: its form there.
+        parameters, operations: as of :func:`price`. cost: the same in words.
+    """
+
+    def propose(finding: Finding, measurements: Measurements) -> Fix | None:
+        layers = gaining(change, finding, measurements, least=MORE_THAN_NOTHING)
+        if not layers:
+            return None
+        return Fix(
+            id=f"{change.replace('_', '-')}-before",
+            title=f"Train again with {norm} before {briefly(layers)}",
+            applicability="display",
+            layers=tuple(spectra.layer.name for spectra in layers),
+            effects=effects_of(change, layers),
+            how=(
+                f"A {norm} directly before {named(layers)}: {does}. It works the same on one sample as on many, and so "
+                "needs no running statistics. But no weights behind it compute what the network computes now: it is "
+                "for a new training run, or to be trained into this one. The gain is what it does to the input as it "
+                f"is now; after training the input and Σ_g are others. For a convolution: {convolution}."
+            ),
+            code="",
+            cost=f"{cost}, which cannot be folded away; retraining.",
+            price=price(layers, parameters, operations, retraining=True),
+        )
+
+    return propose
+
+
 #: A price of nothing, for changes of numbers that the network has already.
 FREE = Price(0, 0, False)
 

@@ -6,35 +6,18 @@ reads and Σ_g are those of another network.
 
 from __future__ import annotations
 
-from lcaudit.core.measurements import Measurements
-from lcaudit.core.outcomes import Finding, Fix
-from lcaudit.fixes._base import MORE_THAN_NOTHING, Remedy, briefly, effects_of, gaining, named, price
+from lcaudit.fixes._base import Remedy, retrained_norm
 
-
-def propose(finding: Finding, measurements: Measurements) -> Fix | None:
-    """Where it was measured and would help; a batch norm keeps the function and is the first choice."""
-    layers = gaining("rms_norm", finding, measurements, least=MORE_THAN_NOTHING)
-    if not layers:
-        return None
-    return Fix(
-        id="rms-norm-before",
-        title=f"Train again with RMSNorm before {briefly(layers)}",
-        applicability="display",
-        layers=tuple(spectra.layer.name for spectra in layers),
-        effects=effects_of("rms_norm", layers),
-        how=(
-            f"A RMSNorm directly before {named(layers)}: each sample, or token, scaled by the root mean square "
-            "of its own features, and not centred. It works the same on one sample as on many, and so "
-            "needs no running statistics. But no weights behind it compute what the network computes now: it is for "
-            "a new training run, or to be trained into this one. The gain is what it does to the input as it is now; "
-            "after training the input and Σ_g are others. For a convolution: over channels and positions together."
-        ),
-        code="",
-        cost=(
-            "One parameter per input channel; about four operations per input, which cannot be folded away; retraining."
-        ),
-        price=price(layers, parameters=1, operations=4, retraining=True),
-    )
-
-
-FIX = Remedy("rms-norm-before", ("LC301", "LC302"), propose)
+FIX = Remedy(
+    "rms-norm-before",
+    ("LC301", "LC302"),
+    retrained_norm(
+        "rms_norm",
+        "RMSNorm",
+        does="each sample, or token, scaled by the root mean square of its own features, and not centred",
+        convolution="over channels and positions together",
+        parameters=1,
+        operations=4,
+        cost="One parameter per input channel; about four operations per input",
+    ),
+)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from lcaudit.core.errors import LimitExceeded, MalformedInput
 from lcaudit.core.text import count, display_name
-from lcaudit.probes._files import read_whole
+from lcaudit.probes._arrays import agreed_split, split_notes
+from lcaudit.probes._contract import Pixels, Samples
+from lcaudit.probes._files import named_split, read_whole
 
 #: Largest file, and most lines of it.
 MOST_BYTES = 512 * 2**20
@@ -24,6 +27,7 @@ class Lines:
         Raises:
             LimitExceeded: too large, or too many lines. ProbeUnavailable, EnvironmentFailure: cannot be read.
         """
+        self.name = path.name
         self.shown = display_name(path.name)
         self.content = read_whole(path, MOST_BYTES)
         self.start = 3 if self.content.startswith(b"\xef\xbb\xbf") else 0  # a mark that editors on Windows leave
@@ -78,3 +82,35 @@ class Lines:
         """Words about lines that hold nothing."""
         number = self.all - len(self)
         return (f"{count(number, 'empty line')}, no samples",) if number else ()
+
+    def samples(
+        self, split: str | None, texts: Callable[[int], str], notes: Sequence[str], *,
+        labels: np.ndarray | None = None, running: Callable[[], list[str]] | None = None,
+    ) -> Samples:  # fmt: skip
+        """One sample a line.
+
+        Args:
+            texts: place of a line → the sample's text. notes, labels, running: as of :class:`Samples`.
+
+        Raises:
+            UsageError: the file's name and ``--split`` disagree.
+        """
+        said = named_split(self.name)
+        return Samples(
+            source=self.name,
+            count=len(self),
+            labels=labels,
+            classes=(),
+            split=agreed_split(said, split, self.name),
+            sha256=hashlib.sha256(self.content).hexdigest(),
+            shape=(),
+            pixels=_no_pixels,
+            notes=(*split_notes(said, split), *self.empty, *notes),
+            texts=lambda places: [texts(place) for place in places.tolist()],
+            running=running,
+        )
+
+
+def _no_pixels(positions: object, wanted: object) -> Pixels:
+    """Texts are no pictures."""
+    raise AssertionError("texts are read by a network that says how")

@@ -6,7 +6,6 @@ Fields are found by type, as the columns of a table are: the only one of text, o
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,8 @@ import numpy as np
 from lcaudit.core.errors import AuditError, LimitExceeded, MalformedInput, ProbeUnavailable, UsageError
 from lcaudit.core.serial import parse_json
 from lcaudit.core.text import display_name, one_line
-from lcaudit.probes._arrays import agreed_split, split_notes
 from lcaudit.probes._contract import Samples, Source
-from lcaudit.probes._files import named_split
 from lcaudit.probes._lines import Lines
-from lcaudit.probes.txt import no_pixels
 
 _SUFFIXES = (".jsonl", ".ndjson", ".json")
 _HINT = "write one object a line, each with the same fields"
@@ -54,23 +50,12 @@ def open_jsonl(path: Path, split: str | None, columns: Mapping[str, str]) -> Sam
             if isinstance(value, bool) or abs(value) > _LARGEST:
                 raise ProbeUnavailable(f"{_line(lines, place)}: {display_name(label, 60)} is no class number", _HINT)
             labels.append(value)
-    said = named_split(path.name)
     given = None
     if labels:
         given = np.array(labels, np.int64 if all(isinstance(one, int) for one in labels) else np.float64)
     beside = f", labels from {display_name(label, 60)}" if label else ", no labels"
-    return Samples(
-        source=path.name,
-        count=len(lines),
-        labels=given,
-        classes=(),
-        split=agreed_split(said, split, path.name),
-        sha256=hashlib.sha256(lines.content).hexdigest(),
-        shape=(),
-        pixels=no_pixels,
-        notes=(*split_notes(said, split), *lines.empty, f"text from {display_name(text, 60)}{beside}"),
-        texts=lambda positions: [str(_object(lines, place)[text]) for place in positions.tolist()],
-    )
+    found = f"text from {display_name(text, 60)}{beside}"
+    return lines.samples(split, lambda place: str(_object(lines, place)[text]), [found], labels=given)
 
 
 def _line(lines: Lines, place: int) -> str:

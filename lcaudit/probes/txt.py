@@ -5,12 +5,9 @@ Empty lines are left out; the content hash covers every byte.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
-from lcaudit.probes._arrays import agreed_split, split_notes
-from lcaudit.probes._contract import Pixels, Samples, Source
-from lcaudit.probes._files import named_split
+from lcaudit.probes._contract import Samples, Source
 from lcaudit.probes._lines import Lines
 
 _SUFFIXES = (".txt", ".text", ".md")
@@ -30,7 +27,6 @@ def open_txt(path: Path, split: str | None) -> Samples:
         ProbeUnavailable, EnvironmentFailure: it cannot be read. UsageError: name and ``--split`` disagree.
     """
     lines = Lines(path)
-    said = named_split(path.name)
 
     def running() -> list[str]:
         found, size = [], 0
@@ -43,28 +39,8 @@ def open_txt(path: Path, split: str | None) -> Samples:
         return found
 
     long = len(lines.content) > _MOST_RUNNING
-    return Samples(
-        source=path.name,
-        count=len(lines),
-        labels=None,
-        classes=(),
-        split=agreed_split(said, split, path.name),
-        sha256=hashlib.sha256(lines.content).hexdigest(),
-        shape=(),
-        pixels=no_pixels,
-        notes=(
-            *split_notes(said, split),
-            *lines.empty,
-            *([f"of a running text the first {_MOST_RUNNING >> 20} MiB are looked at"] if long else []),
-        ),
-        texts=lambda positions: [lines.text(place) for place in positions.tolist()],
-        running=running,
-    )
-
-
-def no_pixels(positions: object, wanted: object) -> Pixels:
-    """Texts are no pictures."""
-    raise AssertionError("texts are read by a network that says how")
+    cut = [f"of a running text the first {_MOST_RUNNING >> 20} MiB are looked at"] if long else []
+    return lines.samples(split, lines.text, cut, running=running)
 
 
 SOURCE = Source(

@@ -120,6 +120,17 @@ def test_nothing_unknown_is_written(lcaudit: Run, exported: Path, tmp_path: Path
     assert str(Path(networks.__file__).name) not in str(metadata(out))
 
 
+def test_the_configuration_says_how_the_input_is_prepared_here_too(
+    lcaudit: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("lcaudit.toml").write_text(f'mean = "{digits.MEAN[0]}"\nstd = "0.25"\nfail-on = "info"\nsamples = "auto"\n')
+    assert lcaudit("export", WEIGHTS, "-o", "copy.safetensors").code == 0
+    assert metadata(Path("copy.safetensors"))["lcaudit.std"] == "0.25"
+    assert lcaudit("export", WEIGHTS, "-o", "other.safetensors", "--std", "0.5").code == 0
+    assert metadata(Path("other.safetensors"))["lcaudit.std"] == "0.5"
+
+
 def test_a_file_is_never_overwritten_unasked(
     lcaudit: Run, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

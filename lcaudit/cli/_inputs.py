@@ -1,8 +1,9 @@
-"""Options that say how pictures are brought to a network's size."""
+"""Options that say how pictures are brought to a network's size, and how texts become tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -14,9 +15,24 @@ from lcaudit.core.types import INTERPOLATIONS
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def picture_options(command: F) -> F:
-    """Add --input-size and --interpolation."""
+def input_options(command: F) -> F:
+    """Add --input-size, --interpolation, --tokenizer and --max-tokens."""
     for decorate in (
+        option(
+            "Probe",
+            "--max-tokens",
+            discovered=True,
+            metavar="N",
+            type=click.IntRange(2),
+            help="Cut texts after so many tokens.  [default: what the network reads, at most 512]",
+        ),
+        option(
+            "Probe",
+            "--tokenizer",
+            metavar="FILE",
+            type=click.Path(path_type=Path),
+            help="The tokenizer.json for texts.  [default: the one beside the weights]",
+        ),
         option(
             "Probe",
             "--interpolation",

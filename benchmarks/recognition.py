@@ -172,6 +172,22 @@ def agree(one: torch.nn.Module, other: torch.nn.Module, shape: Sequence[int]) ->
     return mine.shape == others.shape and torch.allclose(mine, others, rtol=1e-5, atol=1e-6, equal_nan=True)
 
 
+def clips(folder: Path) -> Path:
+    """Four clips of 16 frames, for networks that see nothing else."""
+    numbers = np.random.default_rng(0).normal(size=(4, 3, 16, 112, 112)).astype(np.float32)
+    np.savez(folder / "clips.npz", images=numbers)
+    return folder / "clips.npz"
+
+
+def sees_clips(row: Row) -> bool:
+    """Whether the network's input has frames."""
+    if row["library"] != "torchvision":
+        return False
+    import torchvision
+
+    return row["name"] in torchvision.models.list_models(torchvision.models.video)
+
+
 def pictures(folder: Path) -> Path:
     """Four pictures of 260 × 300 pixels, smooth and coloured."""
     from PIL import Image
@@ -268,10 +284,11 @@ def main() -> None:
             rows.append(recognise(library, name, folder))
             print(len(rows), rows[-1]["library"], name, rows[-1]["outcome"], rows[-1]["answer"][:90], flush=True)
             write_whole(given.output, json.dumps(data | {"rows": rows}, indent=1) + "\n")
-        images, until = pictures(folder / "pictures"), time.monotonic() + 60 * given.audit_minutes
+        images = {False: pictures(folder / "pictures"), True: clips(folder)}
+        until = time.monotonic() + 60 * given.audit_minutes
         for row in sorted(rows, key=lambda row: row["parameters"]):
             if row["outcome"] == "recognised" and "audit" not in row and time.monotonic() < until:
-                audit(row, folder, images, given.audit_limit)
+                audit(row, folder, images[sees_clips(row)], given.audit_limit)
                 print(row["name"], row["audit"], row.get("coverage", ""), row["audit_seconds"], flush=True)
                 write_whole(given.output, json.dumps(data | {"rows": rows}, indent=1) + "\n")
     print(summary(rows))

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import inspect
 import json
 import math
 import os
@@ -50,11 +51,15 @@ import torch.nn.functional as F
 from torch import nn
 
 import lcaudit
-from lcaudit import spectra
+from lcaudit import rules, spectra
+from lcaudit.audit import audit
 from lcaudit.capture import measure
+from lcaudit.core.machine import single_products
 from lcaudit.core.measurements import NetworkRecord, Normalisation, ProbeRecord
 from lcaudit.core.types import Moments, Network, Probe
 
+#: As ``lcaudit check`` has it by default.
+PRECISION = inspect.signature(audit).parameters["precision"].default
 PEERS = ("curvlinops K-FAC", "nngeometry K-FAC", "PyHessian top eigenvalue")
 TOKENS, VOCABULARY = 64, 256
 
@@ -195,6 +200,7 @@ class Bench:
         )  # fmt: skip
         self.probe = Probe(record, lambda start, stop: self.inputs[start:stop], self.labels.numpy(), np.arange(n))
         self.moments: Moments | None = None
+        self.limits = rules.limits_of_gains(rules.select((), ()))
 
     def wait(self) -> None:
         """For the device to finish."""
@@ -215,15 +221,17 @@ class Bench:
 
     def capture(self) -> None:
         """As ``lcaudit check`` does it."""
+        self.early = spectra.Early(PRECISION, self.limits, True)
         self.moments = measure(
-            self.network, self.probe, device=self.device, dtype=torch.float32, batch_size=self.case.batch, seed=0
-        )
+            self.network, self.probe, device=self.device, dtype=torch.float32, batch_size=self.case.batch, seed=0,
+            narrow=self.early if PRECISION else None,
+        )  # fmt: skip
 
     def spectra(self) -> None:
         """As ``lcaudit check`` does it, two layers at a time."""
         assert self.moments
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            list(pool.map(lambda layer: spectra.analyse(layer, float32=True), self.moments.layers))
+        with single_products(), ThreadPoolExecutor(max_workers=2) as pool:
+            list(pool.map(self.early.analyse, spectra.by_input(self.moments.layers)))
 
     def loader(self) -> Any:
         """The peers' data."""

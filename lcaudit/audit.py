@@ -57,6 +57,7 @@ def audit(
     convention: str = "kfac",
     layers: str | Sequence[str] = (),
     max_memory: int | None = None,
+    precision: float = 0.1,
     norms: bool = False,
     exact: Literal["hessian", "ggn"] | None = None,
     exact_layers: str | Sequence[str] = (),
@@ -95,6 +96,8 @@ def audit(
         layers: measure only layers with these names (``*`` and ``?`` as in file names); none for all.
         max_memory: bytes for the layers' moments; ``None`` for at most half of what is free. Wide layers that do
             not fit are measured in another form, which their figures say.
+        precision: how well κ of a layer's input must be known after 250 samples for the others to be left out
+            of it: each end of the 95 % interval within this share of the figure; 0 to leave none out.
         norms: compute what a LayerNorm and an RMSNorm would do before every layer, not only before a cheap head.
         exact: cross-check λmax by Lanczos iteration on the Hessian or the Gauss–Newton matrix of single layers.
         exact_layers: which ones, by name; none for the head.
@@ -141,6 +144,11 @@ def audit(
             )  # fmt: skip
     if exact:
         capture.check(network, probe, exact_layers, exact)
+    early = spectra.Early(
+        precision,
+        rules.limits_of_gains(chosen),
+        dtype == "float32" and convention == "kfac",
+    )
     moments = None
     links: tuple[Link, ...] = ()
     checked: tuple[ExactCurvature, ...] = ()
@@ -149,7 +157,7 @@ def audit(
             moments = capture.measure(
                 network, probe, device=on, dtype=DTYPES[dtype], batch_size=batch_size, seed=seed,
                 task=task, ignore_index=ignore_index, fisher=whose, convention=convention, layers=layers,
-                max_memory=max_memory, norms=norms,
+                max_memory=max_memory, norms=norms, narrow=early if precision else None,
                 progress=lambda done, total: progress("measuring samples", done, total),
             )  # fmt: skip
             links = capture.links(network, probe, device=on, dtype=DTYPES[dtype])
@@ -161,7 +169,7 @@ def audit(
                 progress=lambda done, total: progress("cross-checking", done, total),
             )  # fmt: skip
     with clock("analyse"):
-        spectra_of = _analyse(moments, dtype == "float32" and convention == "kfac", progress) if moments else ()
+        spectra_of = _analyse(moments, early, progress) if moments else ()
     settled = moments.task if moments else Settled(task)
     measured = Measurements(
         checkpoint=checkpoint.record,
@@ -188,6 +196,7 @@ def audit(
             layers=tuple(layers),
             max_memory=max_memory,
             learning_rate=learning_rate,
+            precision=precision,
         ),
         environment=environment(on),
         tensors=len(checkpoint.tensors),
@@ -235,11 +244,13 @@ def _head(moments: Moments) -> tuple[str, ...]:
     return tuple(one.layer.name for one in moments.layers if one.layer.is_head or one is moments.layers[-1])[:1]
 
 
-def _analyse(moments: Moments, float32: bool, progress: Callable[[str, int, int], None]) -> tuple[LayerSpectra, ...]:
+def _analyse(
+    moments: Moments, early: spectra.Early, progress: Callable[[str, int, int], None]
+) -> tuple[LayerSpectra, ...]:
     """Spectra of every layer, several at a time: eigenvalue routines release the interpreter's lock."""
     with single_products(), ThreadPoolExecutor(max_workers=2) as pool:
         alike = spectra.by_input(moments.layers)
-        waiting = [pool.submit(spectra.analyse_together, layers, float32=float32) for layers in alike]
+        waiting = [pool.submit(early.analyse, layers) for layers in alike]
         done: dict[int, LayerSpectra] = {}
         try:
             for layers, future in zip(alike, waiting, strict=True):

@@ -16,9 +16,12 @@ from lcaudit.capture.handlers._base import Accumulator, Call, Products
 from lcaudit.capture.normed import NORMS, behind, joined, possible
 from lcaudit.capture.stores import RowStore, SketchStore, Store, is_finite, on_cpu
 from lcaudit.core.measurements import LayerRecord
-from lcaudit.core.types import LayerMoments
+from lcaudit.core.types import InputMoments, InputSums, LayerMoments
 
 SPLIT = "it reads the tensor that another layer reads in some passes and its own in others"
+#: Operations, in d³, against which those that stopping saves must stand: less than the 90 or so that asking takes,
+#: since most layers that are asked do stop, and what was computed is then of use.
+_WORTH = 20
 UNEVEN = "its rows do not grow with the batch, so that gradients of single samples cannot be told apart"
 
 
@@ -49,6 +52,8 @@ class LayerSums:
         self.normed: dict[str, Accumulator] = {}
         self.collected: list[dict[str, Accumulator]] = []
         self.seen: tuple[Read, torch.Tensor | None] | None = None
+        #: the input's sums, once it is summed no further
+        self.stopped: InputSums | None = None
         if not self.refused:
             shape = found.shape
             if twin:
@@ -63,16 +68,17 @@ class LayerSums:
         other = copy.copy(self)
         if self.inputs is not None:
             other.twin = parts[id(self.twin)] if self.twin else None
-            other.inputs = other.twin.inputs if other.twin else self.inputs.part(first, last, samples)
+            if not self.stopped:
+                other.inputs = other.twin.inputs if other.twin else self.inputs.part(first, last, samples)
         other.gradient = self.gradient.part(first, last, samples)
-        other.normed, other.collected = {}, []
+        other.normed, other.collected, other.gradient_calls = {}, [], 0
         return other
 
     def collect(self, part: LayerSums) -> None:
         """Take what a part has summed; parts come in order of samples."""
         self.refused = self.refused or part.refused
         self.gradient_calls += part.gradient_calls
-        if self.inputs is not None and part.inputs is not None and not self.twin:
+        if self.inputs is not None and part.inputs is not None and not self.twin and not self.stopped:
             self.inputs.collect(part.inputs)
             self.collected.append(part.normed)
         self.gradient.collect(part.gradient)
@@ -88,6 +94,9 @@ class LayerSums:
         if self.twin:
             self.refused = "" if self.twin.summed(read, keep) else SPLIT
             return
+        self.seen = (read, keep) if self.twins else None
+        if self.stopped:
+            return
         self.inputs.add(call, group, keep)
         for norm in self.norms:
             changed = behind(norm, self.handler, call)
@@ -96,7 +105,28 @@ class LayerSums:
             if norm not in self.normed:
                 self.normed[norm] = self.handler.accumulator(changed, 1, self.device, None)
             self.normed[norm].add(changed, 0, keep)
-        self.seen = (read, keep) if self.twins else None
+
+    def worth_stopping(self, samples: int) -> bool:
+        """Whether summing the input of so many samples takes longer than finding out that it need not be."""
+        found, shape = self.found, self.found.shape
+        if self.refused or self.twin or self.inputs is None or self.forms.why:
+            return False
+        own = found.handler.operations and found.handler.operations(found.call, self.groups)
+        each = own or self.per_sample * shape.groups * shape.inputs**2
+        return samples * each > _WORTH * shape.groups * shape.inputs**3
+
+    def sums_so_far(self, samples: torch.Tensor) -> InputSums | None:
+        """The input's sums over ``samples``, int64 [groups]; ``None`` where they are of no use."""
+        if self.refused or self.inputs is None:
+            return None
+        inputs = self.inputs.finish()
+        if not int(inputs.rows.sum()) or not is_finite(inputs.second):
+            return None
+        return InputSums(self._record(inputs, samples, 0, False), inputs, samples, self._normed())
+
+    def stop(self, sums: InputSums) -> None:
+        """Sum the input no further: these sums are final."""
+        self.stopped = sums
 
     def sum_normed(self) -> None:
         """From now on sum the input behind normalisations too; not for a wide layer, whose sums would not fit."""
@@ -151,7 +181,10 @@ class LayerSums:
             self.refused = "its output does not reach the loss"
         if self.refused or self.inputs is None:
             return None
-        inputs, gradient = self.inputs.finish(), on_cpu(self.gradient.settle())
+        owner = self.twin or self
+        stopped = owner.stopped
+        inputs = stopped.inputs if stopped else self.inputs.finish()
+        gradient = on_cpu(self.gradient.settle())
         rows = int(inputs.rows.sum())
         if rows == 0:
             self.refused = "all its rows are padding"
@@ -159,8 +192,16 @@ class LayerSums:
             self.refused = "its input or gradient is not finite on this probe"
         if self.refused:
             return None
-        found, shape = self.found, self.found.shape
-        record = LayerRecord(
+        record = self._record(inputs, stopped.samples if stopped else samples, parameters, is_head)
+        normed = stopped.normed if stopped else owner._normed()
+        return LayerMoments(
+            record, inputs, gradient, label, samples, self.found.norm, form=self.forms.why, normed=normed,
+            input_samples=stopped.samples if stopped else None,
+        )  # fmt: skip
+
+    def _record(self, inputs: InputMoments, samples: torch.Tensor, parameters: int, is_head: bool) -> LayerRecord:
+        found, shape, rows = self.found, self.found.shape, int(inputs.rows.sum())
+        return LayerRecord(
             name=found.weight.name,
             kind=found.kind,
             depth=found.depth,
@@ -176,10 +217,11 @@ class LayerSums:
             channels=inputs.channel_sum[0].numel(),
             elements=round(inputs.channel_sum[0].numel() * int(inputs.elements.sum()) / int(samples.sum())),
         )
-        owner = self.twin or self
-        summed = [one for one in (owner.normed, *owner.collected) if one]
-        normed = {name: joined([one[name].finish() for one in summed]) for name in (owner.norms if summed else ())}
-        return LayerMoments(record, inputs, gradient, label, samples, found.norm, form=self.forms.why, normed=normed)
+
+    def _normed(self) -> dict[str, InputMoments]:
+        """The input's sums behind normalisations, by name."""
+        summed = [one for one in (self.normed, *self.collected) if one]
+        return {name: joined([one[name].finish() for one in summed]) for name in (self.norms if summed else ())}
 
 
 def layer_sums(survey: Survey, forms: Mapping[Any, Forms], device: torch.device) -> dict[Any, LayerSums]:

@@ -39,7 +39,7 @@ from lcaudit.capture.fisher_block import sample_grams
 from lcaudit.capture.handlers._base import Call, Handler
 from lcaudit.capture.tasks import CLOSED_FORM
 from lcaudit.core.errors import UnknownArchitecture
-from lcaudit.core.types import LayerMoments, Moments, Probe, SampleGram
+from lcaudit.core.types import InputSums, LayerMoments, Moments, Probe, SampleGram
 
 
 class Run:
@@ -62,6 +62,7 @@ class Run:
         self.reading = threading.Lock()  # a probe may read one open file
         self.samples = len(probe.keys)
         self.batches, self.groups = batches, batches[-1][0] + 1
+        self.ran = 0
         # Apple's devices have no float64: the sums live on the CPU there
         self.sums_on = torch.device("cpu") if device.type == "mps" else device
         self.weights = Weights(module)
@@ -135,6 +136,31 @@ class Run:
             one.weight.block for one in found.values()
         )
 
+    def through(
+        self, modules: Sequence[torch.nn.Module], batches: Sequence[tuple[int, int, int]], tell: Callable[[int], None]
+    ) -> None:
+        """Run these batches through the network, in lanes where there are copies of it."""
+        if len(modules) == 1:
+            self.over(batches, tell)
+        else:
+            self.divide(modules, batches, tell)
+
+    def stop_narrow(
+        self, narrow: Callable[[InputSums], bool], done: Sequence[tuple[int, int, int]], at_once: int
+    ) -> None:
+        """Sum no further inputs that ``narrow`` says are known well enough. ``done``: the samples seen, by group."""
+        left, counts = self.samples - _samples(done), torch.tensor([stop - start for _, start, stop in done])
+
+        def ask(layer: LayerSums) -> InputSums | None:
+            sums = layer.sums_so_far(counts)
+            return sums if sums and narrow(sums) else None
+
+        # fewer groups than the run's are of forms that are never worth it
+        asked = [one for one in self.layers.values() if one.groups == self.groups and one.worth_stopping(left)]
+        for layer, sums in zip(asked, lanes.each(ask, asked, at_once), strict=True):
+            if sums:
+                layer.stop(sums)
+
     def divide(
         self, modules: Sequence[torch.nn.Module], batches: Sequence[tuple[int, int, int]], tell: Callable[[int], None]
     ) -> None:
@@ -142,7 +168,9 @@ class Run:
         groups = [list(some) for _, some in itertools.groupby(batches, key=lambda batch: batch[0])]
         shares = lanes.split(groups, len(modules), lambda some: some[-1][2] - some[0][1])
         flat = [[batch for some in share for batch in some] for share in shares]
-        parts = [self._part(module, share[0][1], share[-1][2]) for module, share in zip(modules, flat, strict=False)]
+        bounds = list(itertools.accumulate((_samples(share) for share in flat), initial=self.ran))
+        self.ran = bounds[-1]
+        parts = [self._part(module, *pair) for module, pair in zip(modules, itertools.pairwise(bounds), strict=False)]
 
         def lane(part: Run, share: list[tuple[int, int, int]], check: Callable[[], None]) -> None:
             part.over(share, lambda done: (check(), tell(done)))
@@ -152,7 +180,7 @@ class Run:
             self._collect(part)
 
     def _part(self, module: torch.nn.Module, first: int, last: int) -> Run:
-        """The run of samples ``first`` to ``last`` in another thread, with its own network and sums."""
+        """A run in another thread, with its own network and sums; its samples counted in the order of running."""
         other = copy.copy(self)
         other.module, other.weights, other.target = module, Weights(module), self.target.part()
         other._start()
@@ -331,3 +359,7 @@ class Run:
             task=task,
             not_audited=not_audited(self.module, reasons, self.survey.aside, audited),
         )
+
+
+def _samples(batches: Sequence[tuple[int, int, int]]) -> int:
+    return sum(stop - start for _, start, stop in batches)

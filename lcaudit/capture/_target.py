@@ -38,7 +38,7 @@ class Target:
         self.meaning = probe.meaning
         self.objective: Objective | None = None
         self.fit: FitSums | None = None
-        self.kept: list[torch.Tensor] = []
+        self.kept: dict[int, torch.Tensor] = {}
         self.why_not = ""
 
     def batch(self, outputs: torch.Tensor, start: int, stop: int, mask: torch.Tensor | None) -> Held:
@@ -65,23 +65,23 @@ class Target:
         self.fit.add(outputs, held.labels, held.mask)
         self.why_not = self._unkept(outputs)
         if not self.why_not:
-            self.kept.append(outputs.cpu())
+            self.kept[start] = outputs.cpu()
         return held
 
     def part(self) -> Target:
-        """Another one for other samples of the same probe; before any batch."""
+        """An empty one for other samples of the same probe."""
         other = copy.copy(self)
-        other.kept = []
+        other.objective, other.fit, other.kept = None, None, {}
         return other
 
     def collect(self, part: Target) -> None:
-        """Take what a part has seen; parts come in order of samples."""
+        """Take what a part has seen."""
         if self.fit is None:
             self.objective, self.fit = part.objective, part.fit
         elif part.fit is not None:
             self.fit.collect(part.fit)
         self.why_not = part.why_not
-        self.kept += part.kept
+        self.kept |= part.kept
 
     def _unkept(self, outputs: torch.Tensor) -> str:
         """Why the outputs are not kept for :meth:`scores`."""
@@ -95,7 +95,7 @@ class Target:
     def scores(self) -> torch.Tensor | str:
         """[n, C], the classes' scores of the whole probe, on the CPU; or why they were not kept."""
         if self.kept:
-            return torch.cat(self.kept)
+            return torch.cat([self.kept[start] for start in sorted(self.kept)])
         return self.why_not
 
     @property

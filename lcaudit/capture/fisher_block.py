@@ -39,6 +39,8 @@ from lcaudit.core.types import SampleGram
 #: Gradients per layer. Measured: with twice as many the interval is no narrower on trained networks,
 #: where the number of the probe's samples limits it.
 WANTED = 128
+#: … and of so many at most for each sample: where samples are few they limit it, and each costs a pass.
+FOR_EACH = 2
 #: With fewer the figure says little.
 FEWEST = 32
 #: Bytes that the kept gradients of all layers may take together.
@@ -121,7 +123,7 @@ def sample_grams(
         logits: [n, C] of the whole probe. inputs: places in the probe → inputs of the network.
         group: int64 [n], of each sample. unrecorded: parts of the network are recomputed when going backward.
 
-    Cost: forward and backward over ``WANTED`` samples, with weight gradients; m² · parameters operations.
+    Cost: forward and backward over :func:`most_of` samples, with weight gradients; m² · parameters operations.
     """
     # layers that were not asked for take their share of the memory, so that asking for fewer shifts no number
     found: dict[Any, SampleGram | str] = {
@@ -131,7 +133,7 @@ def sample_grams(
     if not logits.isfinite().all():
         return {key: why or NOT_FINITE for key, why in found.items()}
     size = torch.finfo(logits.dtype).bits // 8
-    wanted = affordable({key: one.entries * size for key, one in fitting.items()})
+    wanted = affordable({key: one.entries * size for key, one in fitting.items()}, most_of(len(keys)))
     pairs = Pairs(logits.double().softmax(-1).numpy(), keys, seed, max(wanted.values(), default=0))
     scales = {key: pairs.weights(most) for key, most in wanted.items()}
     for key in fitting:
@@ -159,7 +161,8 @@ def _collected(
 ) -> dict[Any, str]:  # fmt: skip
     """Form the gradients and put them into ``asked``; why there are none, by weight's key, where that is so."""
     size = max(1, batch_size // len(modules))
-    bounds = list(itertools.pairwise(edges(len(pairs.flat), math.ceil(len(pairs.flat) / size))))
+    number = len(modules) * math.ceil(len(pairs.flat) / size / len(modules))  # as many for each lane
+    bounds = list(itertools.pairwise(edges(len(pairs.flat), number)))
     parts = lanes.split(bounds, len(modules), lambda bound: bound[1] - bound[0])
     runs = [
         _Run(module, Weights(module), {key: one.part() for key, one in asked.items()}, unrecorded)
@@ -191,15 +194,20 @@ def refused(found: Found, samples: int) -> str:
     return "" if found.call.inputs.shape[0] == samples else NOT_FIRST
 
 
-def affordable(sizes: dict[Any, int]) -> dict[Any, int]:
-    """How many gradients each layer may keep, by bytes of one; layers that could keep too few are left out.
+def most_of(samples: int) -> int:
+    """Gradients per layer that a probe of so many samples is worth."""
+    return min(WANTED, max(FEWEST, FOR_EACH * samples))
+
+
+def affordable(sizes: dict[Any, int], wanted: int) -> dict[Any, int]:
+    """How many gradients each layer may keep, by bytes of one, ``wanted`` at most; none where that would be too few.
 
     Equal shares, the smallest layers first: what one leaves over, the others divide.
     """
     shares: dict[Any, int] = {}
     left, waiting = MOST_BYTES, sorted(sizes, key=lambda key: sizes[key])
     for place, key in enumerate(waiting):
-        most = min(WANTED, left // (len(waiting) - place) // max(1, sizes[key]))
+        most = min(wanted, left // (len(waiting) - place) // max(1, sizes[key]))
         if most >= FEWEST:
             shares[key] = most
             left -= most * sizes[key]

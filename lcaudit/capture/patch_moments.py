@@ -288,7 +288,8 @@ class PatchMoments:
         # lags with a negative y are the others', transposed
         lags = torch.cat([self.lags[1:].flip(0, 1).transpose(3, 4), self.lags])
         lag_y, lag_x, last_y, last_x = self.places
-        blocks = lags[lag_y[:, :, None, None], lag_x]  # [ty, ty', tx, tx', K, c, c']
+        pairs = lags[lag_y[:, None, :, None], lag_x[None, :, None, :]]  # [ty, tx, ty', tx', K, c, c']
+        blocks = pairs.transpose(1, 2)
         if max(self.seen) <= 1:
             # from before the first row only the last tap sees anything, from behind the last one the first
             if self.beyond[0]:
@@ -303,16 +304,20 @@ class PatchMoments:
         energies = self._energies().view(self.groups, self.channels, *self.kernel)
         own = blocks.diagonal(dim1=0, dim2=1).diagonal(dim1=0, dim2=1).diagonal(dim1=1, dim2=2)  # [K, ty, tx, c]
         own.copy_(energies.movedim(1, 3))
-        moment, seen = blocks.permute(4, 5, 0, 2, 6, 1, 3), energies > 0
-        sides = moment.shape
+        seen = energies > 0
         if self.unfolded is not None or self.device.type != "cpu" or not bool(seen.all()):  # rarely, on the CPU
-            moment = moment.reshape(into.shape)
+            moment = pairs.permute(4, 5, 0, 1, 6, 2, 3).reshape(into.shape)
             if self.unfolded is not None:
                 moment -= self.unfolded
                 moment.diagonal(dim1=1, dim2=2).copy_(energies.flatten(1))
             live = seen.flatten(1).to(moment)
             moment *= live[:, :, None] * live[:, None, :]
-        into.view(sides).add_(moment.view(sides).to(into.device))
+            into.add_(moment.to(into.device))
+        else:
+            # one tap after the other: all at once would hop through memory
+            taps = pairs.flatten(0, 1).flatten(1, 2).movedim(1, -1)  # [t, K, c, c', t']
+            for tap, more in zip(into.view(*taps.shape[1:3], len(taps), *taps.shape[3:]).unbind(2), taps, strict=True):
+                tap += more
         squares = self.squared.flatten(1).sum(1).to(into)
         self._start()
         return squares

@@ -96,7 +96,7 @@ class _Planned(Run):
         problems = sum(one.eigenvalue_operations for layer in layers for one in layer.moments)
         share = passes * back / max(1, ahead + back) + ahead / max(1, ahead + back)
         singles = [one for key, one in found.items() if not one.refused and not fisher_block.refused(one, looked)]
-        wanted = min(fisher_block.WANTED, n) if self.target.fisher.kind == "expected" and singles else 0
+        wanted = fisher_block.most_of(n) if self.target.fisher.kind == "expected" and singles else 0
         gram = sum(_gram_operations(one, looked, wanted) for one in singles)
         largest = max((one.side for layer in layers for one in layer.moments), default=0)
         weights = sum(parameter.nbytes for parameter in self.module.parameters())

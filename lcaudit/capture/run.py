@@ -18,17 +18,19 @@ import torch
 from lcaudit.capture import _lanes as lanes
 from lcaudit.capture._as_found import as_found
 from lcaudit.capture._back_off import backing_off, outputs_of
-from lcaudit.capture._batches import batches
+from lcaudit.capture._batches import Span, batches, parted, spans
 from lcaudit.capture._huang2020 import batch_statistics, channels_only
 from lcaudit.capture._stream import Run
 from lcaudit.capture._target import Target
 from lcaudit.capture.tasks import AUTO, Fisher
 from lcaudit.core.machine import single_products
 from lcaudit.core.memory import UNKNOWN
-from lcaudit.core.types import Moments, Network, Probe
+from lcaudit.core.types import InputSums, Moments, Network, Probe
 
 #: Groups of samples kept apart for intervals; ten is where the grouped jackknife's coverage settles.
 GROUPS = 10
+#: Samples after which inputs may stop, on probes of twice as many at least: with fewer few intervals are narrow.
+FIRST_LOOK = 250
 #: The default: one draw per sample from the network's own predictive distribution.
 EXPECTED = Fisher()
 
@@ -50,6 +52,7 @@ def measure(
     layers: Sequence[str] = (),
     max_memory: int = UNKNOWN,
     norms: bool = False,
+    narrow: Callable[[InputSums], bool] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Moments:
     """Run the probe through the network once and return every layer's moments.
@@ -65,6 +68,7 @@ def measure(
         layers: only these (see :func:`lcaudit.capture._choose.choose`); none for all. Never shifts a number.
         max_memory: bytes for the moments of all layers: see :mod:`lcaudit.capture.budget`.
         norms: sum every layer's input behind a LayerNorm and an RMSNorm too, and not the last linear one's alone.
+        narrow: asked after some 250 samples, of all groups: an input's sums → whether it is summed no further.
 
     Raises:
         UnknownArchitecture: the network does not return one tensor, samples first.
@@ -81,7 +85,7 @@ def measure(
     def run(size: int) -> Moments:
         target = Target(probe, task, network.record.classes, ignore_index, fisher, seed)
         found = _measure(
-            network, probe, target, device, dtype, size, seed, convention, layers, max_memory, norms, progress
+            network, probe, target, device, dtype, size, seed, convention, layers, max_memory, norms, narrow, progress
         )
         return replace(found, batch_size=size)
 
@@ -91,7 +95,7 @@ def measure(
 def _measure(
     network: Network, probe: Probe, target: Target, device: torch.device, dtype: torch.dtype, batch_size: int,
     seed: int, convention: str, layers: Sequence[str], max_memory: int, norms: bool,
-    progress: Callable[[int, int], None],
+    narrow: Callable[[InputSums], bool] | None, progress: Callable[[int, int], None],
 ) -> Moments:  # fmt: skip
     with (
         single_products(),
@@ -100,11 +104,14 @@ def _measure(
         run.sum_normed(norms)
         wanted = lanes.number(device, batch_size, run.groups) if convention == "kfac" and run.divisible() else 1
         modules = lanes.copies(run.module, wanted)
-        tell = _Told(progress, len(probe.keys))
-        if len(modules) == 1:
-            run.over(run.batches, tell)
-        else:
-            run.divide(modules, plan(probe, batch_size // len(modules)), tell)
+        tell, size = _Told(progress, len(probe.keys)), batch_size // len(modules)
+        asked = narrow if convention == "kfac" and len(probe.keys) >= 2 * FIRST_LOOK else None
+        whole = spans(len(probe.keys), run.groups)
+        first, rest = parted(whole, FIRST_LOOK) if asked else (whole, [])
+        run.through(modules, _batches(probe, first, size), tell)
+        if asked:
+            run.stop_narrow(asked, first, len(modules))
+            run.through(modules, _batches(probe, rest, size), tell)
         return run.finish(run.sample_grams(modules, batch_size, seed))
 
 
@@ -127,7 +134,8 @@ def prepared(
     batch_size: int, convention: str, layers: Sequence[str], max_memory: int,
 ) -> Iterator[R]:  # fmt: skip
     """A run, or a kind of one, over a network that is set up for it and put back afterwards."""
-    planned, theirs = plan(probe, batch_size), convention == "huang2020"
+    samples, theirs = len(probe.keys), convention == "huang2020"
+    planned = _batches(probe, spans(samples, min(GROUPS, samples)), batch_size)
     assert not theirs or target.fisher.kind == "empirical", "their labels are the given ones"
     with as_found(network.module, device, dtype) as module, ExitStack() as stack:
         if theirs:
@@ -138,7 +146,6 @@ def prepared(
         )  # fmt: skip
 
 
-def plan(probe: Probe, batch_size: int) -> list[tuple[int, int, int]]:
+def _batches(probe: Probe, parts: list[Span], batch_size: int) -> list[Span]:
     """(group, start, stop) of every batch."""
-    samples = len(probe.keys)
-    return batches(samples, min(GROUPS, samples), batch_size, 0 if probe.mask is None else probe.mask(0, 1).shape[1])
+    return batches(parts, batch_size, 0 if probe.mask is None else probe.mask(0, 1).shape[1])

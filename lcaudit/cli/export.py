@@ -24,6 +24,7 @@ _SUFFIX = ".safetensors"
 
 @measuring(
     "data", "samples", "base", "fisher", "mc_samples", "convention", "max_memory", "layers", "learning_rate",
+    "precision",
 )  # fmt: skip
 @click.command(
     name="export",

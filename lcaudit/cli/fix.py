@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _SUFFIX = ".safetensors"
 
 
-@measuring("samples", "fisher", "mc_samples", "convention", "learning_rate", "norms", "base")
+@measuring("samples", "fisher", "mc_samples", "convention", "learning_rate", "norms", "base", "precision")
 @click.command(
     name="fix",
     cls=Measures,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lcaudit.core.figures import grouped
+from lcaudit.core.figures import grouped, percent
 from lcaudit.core.settings import Settings
 
 _KFAC = (
@@ -61,6 +61,13 @@ def _paragraphs(settings: Settings) -> Iterator[str]:
         f"grouped jackknife.{drawn} They hold for one layer at a time; a verdict needs the whole 99.9 % interval on "
         "one side."
     )
+    if settings.precision and not theirs:
+        yield (
+            "A layer's input was summed over some 250 of the samples only, spread over all groups, where they made Σ_x "
+            "known well enough: each end of the 95 % interval of κ_50, κ_80, λmax and the gain of centring or batch "
+            f"norm within {percent(settings.precision)} of the figure, and no limit within the gain's 99.99 % "
+            "interval. Such layers say so."
+        )
     if settings.looks:
         looks = ", ".join(map(grouped, settings.looks))
         yield (

@@ -283,6 +283,7 @@ class LayerSpectra:
         replicates: by ``id`` of a metric (:mod:`lcaudit.core.metrics`), the figure's logarithm without each group of
             samples in turn: what a paired comparison needs. Empty where there were too few samples.
         attribution: by p, for 50 and 80; empty where the eigenvalues are known within bounds only.
+        input_samples: behind Σ_x, where fewer made it known well enough; 0 where all ``samples`` are.
     """
 
     layer: LayerRecord
@@ -304,6 +305,7 @@ class LayerSpectra:
     form: str = ""
     replicates: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     attribution: Mapping[str, Attribution] = field(default_factory=dict)
+    input_samples: int = 0
 
     @property
     def product_holds(self) -> bool | None:

@@ -17,6 +17,7 @@ class Settings:
         convention: ``kfac``, or ``huang2020`` for that paper's authors' own.
         layers: patterns of the layers asked for; none for all.
         looks: numbers of samples that ``--samples auto`` tried, ``samples`` last. learning_rate: the user's, if given.
+        precision: within what share of itself κ of Σ_x had to be known for its sums to end early; 0: they never did.
         max_memory: bytes that the moments of all layers could take; 0 where that is not known.
     """
 
@@ -36,6 +37,7 @@ class Settings:
     looks: tuple[int, ...] = ()
     max_memory: int = 0
     learning_rate: float | None = None
+    precision: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -300,11 +300,22 @@ class SampleGram:
 
 
 @dataclass(frozen=True, slots=True)
+class InputSums:
+    """What was summed of one layer's input, over ``samples``, int64 [G]; ``normed``: after normalisations that work on
+    each sample by itself, by name, in as many groups as threads summed them."""
+
+    layer: LayerRecord
+    inputs: InputMoments
+    samples: torch.Tensor
+    normed: Mapping[str, InputMoments] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class LayerMoments:
     """Everything measured at one layer. ``gradient``: float64 [G, K, o, o], Σ g gᵀ over rows, each
     sample's own loss, or what stands for it; ``samples``: int64 [G]; ``block``: of the layer's own Fisher, or
-    why it is not known; ``form``: in words, what was kept in the place of sums, and why; ``normed``: the input's
-    sums after normalisations that work on each sample by itself, by name, in as many groups as threads summed them."""
+    why it is not known; ``form``: in words, what was kept in the place of sums, and why; ``normed``: as of
+    :class:`InputSums`; ``input_samples``: int64 [G], whose inputs were summed, where those are not all."""
 
     layer: LayerRecord
     inputs: InputMoments
@@ -315,6 +326,13 @@ class LayerMoments:
     block: SampleGram | str = ""
     form: str = ""
     normed: Mapping[str, InputMoments] = field(default_factory=dict)
+    input_samples: torch.Tensor | None = None
+
+    @property
+    def of_input(self) -> InputSums:
+        """What was summed of its input."""
+        samples = self.samples if self.input_samples is None else self.input_samples
+        return InputSums(self.layer, self.inputs, samples, self.normed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ def mend(
     Cost: two audits, two more runs that measure the changed layers, and three forward passes for each fix.
     """
     bench = Bench(model, str(data), samples, options)
-    before = audit(model, data, samples=len(bench.probe.keys), progress=progress, **bench.options)
+    before = audit(model, data, samples=len(bench.probe.keys), precision=0.0, progress=progress, **bench.options)
     choices, refused = choose(before, select, unsafe)
     open_ = unsettled(before, select, bench.available)
     if only_choose:
@@ -100,7 +100,7 @@ def mend(
             path = Path(folder) / name
             write_together([(path, weights)])
             renamed = work.options_after()
-            after = audit(path, data, samples=len(bench.probe.keys), progress=progress, **renamed)
+            after = audit(path, data, samples=len(bench.probe.keys), precision=0.0, progress=progress, **renamed)
             again = Bench(path, str(data), samples, options)
     except OSError as error:
         raise EnvironmentFailure(

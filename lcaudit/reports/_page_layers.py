@@ -175,6 +175,12 @@ def _view(
     )
 
 
+def _early(one: LayerSpectra) -> str:
+    return f"; Σ_x of {numbers.grouped(one.input_samples)} of them, which made it known well enough" * bool(
+        one.input_samples
+    )
+
+
 def _facts(one: LayerSpectra) -> tuple[tuple[str, str], ...]:
     layer = one.layer
     reads = layer.reads + (f", through {layer.through}" if layer.through else "")
@@ -187,7 +193,7 @@ def _facts(one: LayerSpectra) -> tuple[tuple[str, str], ...]:
         ("Kind", kind),
         ("Shape", f"{shape}, {count(layer.parameters, 'parameter')}"),
         ("Reads", reads),
-        ("Rows", f"{count(one.samples, 'sample')} × {count(layer.positions, 'position')}{enough}"),
+        ("Rows", f"{count(one.samples, 'sample')} × {count(layer.positions, 'position')}{enough}{_early(one)}"),
         *([("κ_80 of Σ_x is", numbers.made_of(parts))] if (parts := one.attribution.get("80")) else []),
         ("Mean's share of the energy", f"{energy.value}{f' ({energy.interval})' if energy.interval else ''}"),
         ("Dead inputs", f"{one.input.zero} of {one.input.dimension}"),

@@ -96,6 +96,8 @@ def _capital(field: str) -> str:
 def _words(field: str, value: Any) -> str:
     if field == "max_memory":
         return memory.words(value) if value else "not known"
+    if field == "precision":
+        return f"{numbers.percent(value)} of κ of Σ_x, then its sums end" if value else "all samples for every Σ_x"
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 

@@ -31,9 +31,10 @@ from lcaudit.core.outcomes import (
 )
 from lcaudit.core.text import display_name
 from lcaudit.rules._base import worst
+from lcaudit.rules._conditioning import limits_of_gains
 from lcaudit.rules._suppress import Excuses, specificity
 
-__all__ = ["Excuses", "all_rules", "excuses", "find", "judge", "manual", "record", "select"]
+__all__ = ["Excuses", "all_rules", "excuses", "find", "judge", "limits_of_gains", "manual", "record", "select"]
 
 
 @cache

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from lcaudit.core import figures
 from lcaudit.core.measurements import LayerSpectra, WhatIf
-from lcaudit.core.outcomes import Fail, Outcome, Pass, Skip, Undecided
+from lcaudit.core.outcomes import Fail, Outcome, Pass, Rule, Skip, Undecided
 from lcaudit.core.text import count, display_name
 from lcaudit.rules._base import too_few, worst
 
@@ -18,6 +18,11 @@ METRICS = {
     "batch_norm": "gain: κ_80 of Σ_x now / after BatchNorm",
     "centring": "gain: κ_80 of Σ_x now / after centring",
 }
+
+
+def limits_of_gains(chosen: Sequence[Rule]) -> tuple[float, ...]:
+    """Of those rules that judge a gain."""
+    return tuple(rule.limit.value for rule in chosen if rule.metric in METRICS.values())
 
 
 #: The same changes as the subject of a sentence.

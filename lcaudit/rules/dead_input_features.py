@@ -98,19 +98,20 @@ def tell(fails: Sequence[Fail], measurements: Measurements) -> tuple[str, str]:
     """How many, where most, and that a few are normal."""
     by_name = {spectra.layer.name: spectra for spectra in measurements.layers}
     most = by_name[worst(fails).layer]
-    bound = figures.percent(min(1.0, 3 / max(1, most.samples)), 2)
+    samples = most.input_samples or most.samples
+    seen, bound = count(samples, "sample"), figures.percent(min(1.0, 3 / max(1, samples)), 2)
     where = f"Most at {display_name(most.layer.name)}: {_amount(most)}"
     reads = "reads" if len(fails) == 1 else "read"
     if fails[0].cause == "many-dead-features":
         return (
             f"{count(len(fails), 'layer')} {reads} an input of which more than a quarter is dead",
-            f"{where} on {count(most.samples, 'sample')}. The weights that read them do nothing and receive no "
+            f"{where} on {seen}. The weights that read them do nothing and receive no "
             "gradient. So many point to a learning rate that was too large, to ReLUs pushed below zero for good, or "
             "to a probe unlike the training data.",
         )
     return (
         f"{count(len(fails), 'layer')} {reads} features that were never active; a few are normal",
-        f"{where} on {count(most.samples, 'sample')}, which bounds how often they are active: below {bound} of "
+        f"{where} on {seen}, which bounds how often they are active: below {bound} of "
         "samples (95 % confidence, rule of three). A few are normal in a trained network and do no harm; they matter "
         "where the network must be made smaller.",
     )

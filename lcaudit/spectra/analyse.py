@@ -35,9 +35,15 @@ def by_input(layers: Sequence[LayerMoments]) -> list[list[LayerMoments]]:
     return list(found.values())
 
 
-def analyse_together(layers: Sequence[LayerMoments], *, float32: bool) -> list[LayerSpectra]:
-    """:func:`analyse` for layers with one Σ_x, whose eigenvalues are computed once."""
-    inputs = input_side(layers[0], _samples(layers[0]), float32)
+def analyse_together(
+    layers: Sequence[LayerMoments], *, float32: bool, inputs: InputSide | None = None
+) -> list[LayerSpectra]:
+    """:func:`analyse` for layers with one Σ_x, whose eigenvalues are computed once.
+
+    Args:
+        inputs: what is known of Σ_x already.
+    """
+    inputs = inputs or input_side(layers[0].of_input, float32)
     return [analyse(layer, float32=float32, inputs=inputs) for layer in layers]
 
 
@@ -57,29 +63,33 @@ def analyse(moments: LayerMoments, *, float32: bool, inputs: InputSide | None = 
         kept rows and sketches see :mod:`lcaudit.spectra.dual` and :mod:`lcaudit.spectra.sketch`.
     """
     layer, n = moments.layer, _samples(moments)
-    inputs, gradient = inputs or input_side(moments, n, float32), gradient_side(moments, n, float32)
+    inputs, gradient = inputs or input_side(moments.of_input, float32), gradient_side(moments, n, float32)
     judged = inputs.judged and gradient.judged
-    fisher, of_products = _product(inputs, gradient, moments, n, judged)
+    fisher, of_products = _product(inputs, gradient, moments, inputs.samples, judged)
     own = None if isinstance(moments.block, str) else fisher_block.largest(moments.block)
     block = fisher_block.quantity(own) if own else None
     least = inputs.least_samples
+    stopped = moments.input_samples is not None
     return LayerSpectra(
         layer=layer,
         samples=n,
+        input_samples=inputs.samples if stopped else 0,
         input=inputs.summary,
         centred=inputs.centred,
         gradient=gradient.summary,
         fisher=fisher,
         mean_energy=inputs.mean_energy,
-        what_if=_with_products(inputs, gradient, n),
+        what_if=_with_products(inputs, gradient),
         attribution=inputs.attribution,
         weight_norm=moments.weight_norm,
         scaled_curvature=fisher_block.scaled(block, moments.weight_norm)
         if block
-        else _scaled(fisher, of_products, moments.weight_norm, n, judged),
+        else _scaled(fisher, of_products, moments.weight_norm, inputs.samples, judged),
         gradient_label=moments.gradient_label,
         least_samples=least,
-        enough_samples=max(least, math.ceil(n * min(inputs.growth, MOST_GROWTH))) if inputs.enough else least,
+        enough_samples=max(least, math.ceil(inputs.samples * min(inputs.growth, MOST_GROWTH)))
+        if inputs.enough
+        else least,
         fisher_largest=block,
         kronecker_ratio=fisher_block.ratio(of_products, own) if own else None,
         block_reason=moments.block if isinstance(moments.block, str) else "" if own else "its gradients are all zero",
@@ -117,13 +127,15 @@ def _product(
     return found, Treated(logs, logs, logs, np.empty((0, FIGURES)), np.full(FIGURES, np.inf))
 
 
-def _with_products(inputs: InputSide, gradient: GradientSide, n: int) -> dict[str, WhatIf]:
+def _with_products(inputs: InputSide, gradient: GradientSide) -> dict[str, WhatIf]:
     """The what-ifs, each with κ_p of the layer's product, where the eigenvalues of both factors are known."""
     right = gradient.values
     if not isinstance(right, Factor):
         return dict(inputs.what_if)
     return {
-        name: replace(one, product=of_product(inputs.changed[name], right, n)) if name in inputs.changed else one
+        name: replace(one, product=of_product(inputs.changed[name], right, inputs.samples))
+        if name in inputs.changed
+        else one
         for name, one in inputs.what_if.items()
     }
 

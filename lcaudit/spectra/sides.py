@@ -10,7 +10,7 @@ import numpy as np
 
 from lcaudit.core.measurements import PERCENTILES, Attribution, FactorSpectrum, WhatIf
 from lcaudit.core.quantity import Quantity, exact
-from lcaudit.core.types import KeptRows, LayerMoments, Sketch
+from lcaudit.core.types import InputSums, KeptRows, LayerMoments, Sketch
 from lcaudit.spectra.bounds import Bounds, between, summary
 from lcaudit.spectra.closed_form import closed_form_bounds
 from lcaudit.spectra.correction import Treated
@@ -34,7 +34,7 @@ class InputSide:
     """Σ_x as it is and after each change.
 
     Attributes:
-        values: its eigenvalues. judged: whether verdicts may rest on it.
+        values: its eigenvalues. samples: behind it. judged: whether verdicts may rest on it.
         least_samples: with which anything is judged. growth: by how much the samples would have to grow.
         figures: logarithms of what is read off them; ``None`` for bounds.
         changed: eigenvalues after each change; none for bounds. attribution: by p.
@@ -45,6 +45,7 @@ class InputSide:
     centred: FactorSpectrum
     mean_energy: Quantity
     what_if: Mapping[str, WhatIf]
+    samples: int
     judged: bool
     enough: bool
     least_samples: int
@@ -64,16 +65,16 @@ class GradientSide:
     figures: Treated | None = None
 
 
-def input_side(moments: LayerMoments, n: int, float32: bool) -> InputSide:
-    """Everything about Σ_x of ``n`` samples."""
-    layer, inputs = moments.layer, summed_inputs(moments.inputs)
+def input_side(sums: InputSums, float32: bool) -> InputSide:
+    """Everything about Σ_x."""
+    layer, inputs, n, groups = sums.layer, summed_inputs(sums.inputs), int(sums.samples.sum()), len(sums.samples)
     grouped = GroupedMoments(inputs)
     whole = grouped.whole()
     live = int(np.count_nonzero(whole.diagonal("input")))
     wanted = max(rows_for(max(1, live // layer.groups), layer.positions), FEWEST_SAMPLES)
     mean_energy = share(
         whole.mean_energy(),
-        [grouped.without(g).mean_energy() for g in range(len(moments.samples))],
+        [grouped.without(g).mean_energy() for g in range(groups)],
         n=n,
         enough=n >= FEWEST_SAMPLES,
     )
@@ -87,7 +88,7 @@ def input_side(moments: LayerMoments, n: int, float32: bool) -> InputSide:
         centred = plain(dual.whole("centred"))
     else:
         enough = n >= wanted
-        factors, strained = input_factors(grouped, len(moments.samples), enough, float32)
+        factors, strained = input_factors(grouped, groups, enough, float32)
         if whole.centring_is_centred:
             centred = factors["centring"]
         else:
@@ -100,7 +101,7 @@ def input_side(moments: LayerMoments, n: int, float32: bool) -> InputSide:
     if not centred.full.rank:  # a constant input
         unbounded[LARGEST] = unbounded[TRACE] = exact(0.0)
     shown = of_eigenvalues(factors["input"].full, layer.inputs, zero, estimates(figures["input"], n=n, enough=judged))
-    normed = behind_norms(moments.normed, shown.condition_number["80"], n, float32)
+    normed = behind_norms(sums.normed, shown.condition_number["80"], n, float32)
     return InputSide(
         values=factors["input"],
         summary=shown,
@@ -118,6 +119,7 @@ def input_side(moments: LayerMoments, n: int, float32: bool) -> InputSide:
         }
         | {"whitening": whitening(shown.condition_number["80"], centred)}
         | {name: what_if for name, (what_if, _) in normed.items()},
+        samples=n,
         judged=judged,
         enough=enough,
         least_samples=wanted,
@@ -186,6 +188,7 @@ def _sketched_input(
             )
             for change in CHANGES
         },
+        samples=n,
         judged=False,
         enough=n >= wanted,
         least_samples=wanted,

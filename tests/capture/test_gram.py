@@ -56,6 +56,7 @@ def literal(model, weight, inputs):
 def every_pair(monkeypatch):
     """All pairs of sample and label are drawn, each with certainty."""
     monkeypatch.setattr(fisher_block, "WANTED", 10**6)
+    monkeypatch.setattr(fisher_block, "FOR_EACH", 10**6)
 
 
 @pytest.mark.parametrize("formed", [True, False])
@@ -150,9 +151,16 @@ def test_chances_are_in_proportion_and_add_up():
 
 def test_memory_is_shared_and_layers_too_large_for_it_are_left_out(monkeypatch):
     monkeypatch.setattr(fisher_block, "MOST_BYTES", 1000_000)
-    got = fisher_block.affordable({"small": 10, "middle": 5_000, "wide": 40_000})
+    got = fisher_block.affordable({"small": 10, "middle": 5_000, "wide": 40_000}, fisher_block.WANTED)
     assert got["small"] == fisher_block.WANTED and fisher_block.FEWEST <= got["middle"] < fisher_block.WANTED
     assert "wide" not in got
+
+
+def test_few_samples_are_worth_fewer_gradients():
+    assert [fisher_block.most_of(n) for n in (2, 16, 40, 64, 5000)] == [32, 32, 80, 128, 128]
+    model, inputs = mlp(6, 5, 200), torch.randn(4, 6, dtype=torch.float64)
+    (block, *_) = (one.block for one in measure(network(model.double()), probe(inputs), batch_size=4, **OPTIONS).layers)
+    assert 10 < len(block.gram) < 64, "about 32 of 800 pairs"
 
 
 def test_layers_without_single_gradients_say_why():

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lcaudit.capture import measure
-from lcaudit.capture._batches import batches, edges
+from lcaudit.capture._batches import batches, edges, spans
 from lcaudit.capture._rows import kept
 from lcaudit.capture._weights import Weights
 from tests.cases import network, probe
@@ -175,12 +175,12 @@ def test_masks_are_spread_over_every_layout_of_rows():
 
 
 def test_batches_are_even_and_never_as_many_as_tokens():
-    planned = batches(103, 10, 4, tokens=3)
+    planned = batches(spans(103, 10), 4, tokens=3)
     assert [start for _, start, _ in planned] == [0, *[stop for _, _, stop in planned[:-1]]]
     assert planned[-1][2] == 103 and all(stop - start in (1, 2, 4) for _, start, stop in planned)
     low = edges(103, 10)
     assert all(low[group] <= start and stop <= low[group + 1] for group, start, stop in planned)
-    assert {stop - start for _, start, stop in batches(130, 1, 128, tokens=0)} == {65}
+    assert {stop - start for _, start, stop in batches(spans(130, 1), 128, tokens=0)} == {65}
 
 
 def test_parts_of_parameters_are_recognised_by_their_storage():

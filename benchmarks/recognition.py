@@ -160,7 +160,7 @@ def among(message: str, name: str, module: torch.nn.Module) -> bool:
 
 def agree(one: torch.nn.Module, other: torch.nn.Module, shape: Sequence[int]) -> bool | None:
     """Whether outputs on a random picture are equal to five digits; ``None`` where they are no tensors."""
-    sizes = [side or 224 for side in shape]
+    sizes = [side or (16 if len(shape) == 4 else 224) for side in shape]
     with torch.no_grad():
         pictures = torch.randn(1, *sizes, generator=torch.Generator().manual_seed(0))
         try:
@@ -173,8 +173,8 @@ def agree(one: torch.nn.Module, other: torch.nn.Module, shape: Sequence[int]) ->
 
 
 def clips(folder: Path) -> Path:
-    """Four clips of 16 frames, for networks that see nothing else."""
-    numbers = np.random.default_rng(0).normal(size=(4, 3, 16, 112, 112)).astype(np.float32)
+    """Four clips of 8 frames, for networks that see nothing else."""
+    numbers = np.random.default_rng(0).normal(size=(4, 3, 8, 112, 112)).astype(np.float32)
     np.savez(folder / "clips.npz", images=numbers)
     return folder / "clips.npz"
 

@@ -180,6 +180,12 @@ def takes_any_size(module: nn.Module) -> bool:
     return isinstance(config, Mapping) and not config.get("fixed_input_size", False)
 
 
+def sees_clips(module: nn.Module) -> bool:
+    """Whether the input has frames: the first convolution slides along them too."""
+    first = next((part for part in module.modules() if isinstance(part, (nn.Conv2d, nn.Conv3d))), None)
+    return isinstance(first, nn.Conv3d)
+
+
 def torchvision_transforms(name: str) -> Any:
     """The preset of the default weights, or ``None``."""
     import torchvision

@@ -335,7 +335,7 @@ def _network(
         evidence=(*evidence, *prefixed, *loaded),
         assumptions=_assumptions(one, pictures, kin),
         parameters=sum(parameter.numel() for parameter in module.parameters()),
-        input_shape=(one.channels, *size),
+        input_shape=(one.channels, *((0,) if _libraries.sees_clips(module) else ()), *size),
         classes=one.classes,
         dtype=_strict.stored_dtype(checkpoint.tensors),
     )

@@ -41,7 +41,8 @@ from lcaudit.core import hub
     envvar="LCAUDIT_PROBE",  # LCAUDIT_DATA is the folder of named data sets
     required=True,
     metavar="NAME|PATH",
-    help="What to run through the network: cifar10, digits; the path of a folder of images, of an .npz, .npy, "
+    help="What to run through the network: cifar10, cifar100, mnist, fashion-mnist, svhn, imagenette, imagenet or "
+    "digits, found here or on the Hub; the path of a folder of images, of an .npz, .npy, "
     ".safetensors or .parquet file, of text (.txt, .jsonl), or of a WebDataset .tar; or a data set of the Hub, "
     "hf:NAMESPACE/NAME[:SPLIT]. Labels are optional.",
 )

@@ -84,6 +84,7 @@ def open_probe(
         HubUnavailable, HubUnreachable: the Hub does not give it.
     """
     found, dataset, path, notes = find(data, root, split, columns, hub.size(max_download), progress)
+    found = _among_more(found, dataset, network.record.classes)
     (wanted, shaping), vocabularies = chosen_shape(network, input_size, interpolation), embeddings(network.module)
     tokens = found.texts is None and are_tokens(found, vocabularies, wanted)
     if is_text(found, network, tokens):
@@ -94,6 +95,7 @@ def open_probe(
             f"--tokenizer and --max-tokens are for texts; {display_name(found.source)} holds none", "leave them out"
         )
     classes = network.record.classes  # 0 for a network of the user's that does not say
+    _check_width(found, dataset, classes)
     if found.labels is not None:
         if classes and found.classes and not dataset:
             _check_classes(
@@ -113,11 +115,7 @@ def open_probe(
         dataset, recognised = recognise(path, found, pixels.shape)
         notes = (recognised,) if dataset else ()
     known = datasets().get(dataset)
-    if known and classes and found.labels is not None and len(known.classes) != classes:
-        raise ProbeUnavailable(
-            f"{dataset} has {len(known.classes)} classes, the network has {classes} outputs",
-            "pass the data set that the network was trained for to --data",
-        )
+    _check_width(found, dataset, classes)
     rows = False
     if tokens:
         layout, scale = token_layout(pixels, wanted, vocabularies, found.source, found.tokens)
@@ -196,8 +194,17 @@ def _confidence(
 
 
 def _widths() -> dict[str, int]:
-    """Number of classes by name of data set, also of one that families know and lcaudit does not open."""
-    return {"imagenet": 1000, **{name: len(dataset.classes) for name, dataset in datasets().items()}}
+    """Number of classes by name of data set."""
+    return {name: dataset.number for name, dataset in datasets().items()}
+
+
+def _among_more(found: Samples, dataset: str, classes: int) -> Samples:
+    """Labels of a data set that is a part of the one the network was trained on, as that one's."""
+    among = datasets()[dataset].within.get(classes) if dataset else None
+    if among is None or found.labels is None:
+        return found
+    note = f"labels are those of the same {len(among)} classes among the network's {classes:,}"
+    return replace(found, labels=np.asarray(among, np.int64)[found.labels], notes=(*found.notes, note))
 
 
 def _usual(network: Network, layout: Layout) -> Normalisation | None:
@@ -205,6 +212,15 @@ def _usual(network: Network, layout: Layout) -> Normalisation | None:
     usual = network.shaping.normalisation if network.shaping else None
     fits = usual and len(layout.image) == 3 and len(usual.mean) in (1, layout.channels)
     return usual if fits else None
+
+
+def _check_width(found: Samples, dataset: str, classes: int) -> None:
+    known = datasets().get(dataset)
+    if known and classes and found.labels is not None and classes not in (known.number, *known.within):
+        raise ProbeUnavailable(
+            f"{dataset} has {known.number} classes, the network has {classes} outputs",
+            "pass the data set that the network was trained for to --data",
+        )
 
 
 def _check_classes(found: Samples, classes: int, said: str) -> None:

@@ -7,7 +7,7 @@ name). Both end in :class:`Samples`, so everything after reading is shared.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -118,6 +118,10 @@ class Dataset:
         shapes: raw shapes that one sample may have in a file that is taken for this data set.
         open: (``--data-root`` or ``None``, split or ``None``) → samples.
         at: (folder, split or ``None``) → samples if the folder holds one of the data set's own layouts.
+        hub: where the Hub has it, up to the split; ``""`` for nowhere. columns: which of its columns are meant, by use,
+            where several could be.
+        width: how many classes, where ``classes`` has no names for them.
+        within: for networks of so many classes, the class among those that each of the data set's own is.
     """
 
     title: str
@@ -128,3 +132,12 @@ class Dataset:
     shapes: tuple[tuple[int, ...], ...]
     open: Callable[[Path | None, str | None], Samples]
     at: Callable[[Path, str | None], Samples | None]
+    hub: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    width: int = 0
+    within: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def number(self) -> int:
+        """Of classes."""
+        return len(self.classes) or self.width

@@ -9,11 +9,19 @@ from functools import cache
 from pathlib import Path
 
 from lcaudit.core import hub, plugins
-from lcaudit.core.errors import MalformedInput, ProbeUnavailable, UsageError
+from lcaudit.core.errors import (
+    EnvironmentFailure,
+    HubUnavailable,
+    HubUnreachable,
+    MalformedInput,
+    ProbeUnavailable,
+    UsageError,
+)
 from lcaudit.core.text import display_name
 from lcaudit.probes._contract import Dataset, Samples, Source
 from lcaudit.probes._files import named_after, open_regular
 from lcaudit.probes._hub import open_repository
+from lcaudit.probes._local import NotHere
 
 _PACKAGE = "lcaudit.probes"
 #: What a first glance at other files says.
@@ -35,7 +43,8 @@ def _registry(constant: str) -> dict[str, Dataset | Source]:
 
 def datasets() -> dict[str, Dataset]:
     """The data sets that have a name, by name."""
-    return {name: entry for name, entry in _registry("DATASET").items() if isinstance(entry, Dataset)}
+    entries = _registry("DATASET").items()
+    return {name.replace("_", "-"): entry for name, entry in entries if isinstance(entry, Dataset)}
 
 
 def sources() -> dict[str, Source]:
@@ -49,7 +58,7 @@ def find(
     """(samples, data set named by the user or ``""``, path, or name of a repository, or ``None``, notes).
 
     A name wins over a file of the same name; a path with a separator is always a path; what exists here is never
-    looked for on the Hub.
+    looked for on the Hub, and a name only where no copy lies here.
 
     Raises:
         ProbeUnavailable: neither a known name nor something that can be read.
@@ -59,7 +68,7 @@ def find(
     path = Path(data)
     if data in datasets():
         _no_columns(columns, data)
-        samples = datasets()[data].open(root, split)
+        samples = _named(data, root, split, most, progress)
         also = (f"{data} was taken as the data set's name; for the path of this name type ./{data}",)
         return samples, data, None, also if path.exists() else ()
     what = "a path" if _exists(path) else "of the Hub"
@@ -90,6 +99,30 @@ def find(
             return replace(samples, notes=(*unused, *samples.notes)), "", path, ()
     seen = next((words for magic, words in _OTHER if start.startswith(magic)), "no kind of data that lcaudit reads")
     raise MalformedInput(f"{display_name(data)} is {seen}", _accepted())
+
+
+def _named(name: str, root: Path | None, split: str | None, most: int, progress: hub.Progress) -> Samples:
+    """A copy that lies here, else the Hub's."""
+    dataset = datasets()[name]
+    try:
+        return dataset.open(root, split)
+    except NotHere as missing:
+        if not dataset.hub:
+            raise
+        try:
+            found = open_repository(dataset.hub, split, dataset.columns, most, progress)
+        except (HubUnavailable, HubUnreachable, EnvironmentFailure) as error:
+            raise type(error)(
+                f"{missing.message}; and the Hub's copy cannot be had: {error.message}",
+                f"{missing.hint}; or for the Hub's copy: {error.hint}" if error.hint else missing.hint,
+            ) from None
+        assert found is not None, "an address of the Hub"
+    if found.classes and len(found.classes) != dataset.number:
+        raise ProbeUnavailable(
+            f"{name} of the Hub has {len(found.classes)} classes, expected {dataset.number}",
+            "pass a local copy, --data-root or a path",
+        )
+    return replace(found, classes=dataset.classes)
 
 
 def _no_columns(columns: Mapping[str, str], data: str) -> None:

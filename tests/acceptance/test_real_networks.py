@@ -26,7 +26,7 @@ AGREEMENT = 1e-4
 @pytest.mark.parametrize("published", NETWORKS, ids=lambda published: f"resnet{published.depth}")
 def test_a_published_network(published: Published, record_property) -> None:
     """One audit and one literal computation, looked at from all sides."""
-    report = lcaudit.audit(published.path, str(TEST), seed=SEED)
+    report = lcaudit.audit(published.path, str(TEST), seed=SEED, precision=0)
     oracle = by_definition(published, arrays(TEST)[0])
     is_named_and_audited_whole(report, published)
     for name, deviation in agrees(report, oracle, published).items():
@@ -129,7 +129,9 @@ def the_head_is_an_opportunity(report: Report, oracle: unfolded.Measured) -> Non
 def test_in_float64_too_and_on_the_heads_product_formed_whole(tmp_path: Path) -> None:
     images, labels = (array[:60] for array in arrays(TEST))
     np.savez(tmp_path / "cifar10-first.npz", images=images, labels=labels)
-    report = lcaudit.audit(NETWORKS[0].path, str(tmp_path / "cifar10-first.npz"), seed=SEED, dtype="float64")
+    report = lcaudit.audit(
+        NETWORKS[0].path, str(tmp_path / "cifar10-first.npz"), seed=SEED, dtype="float64", precision=0
+    )
     oracle = by_definition(NETWORKS[0], images)
     for spectrum in report.measurements.layers:
         factors = oracle.layers[spectrum.layer.name]

@@ -293,7 +293,7 @@ def test_an_interruption_does_not_wait_for_the_layers_that_are_left(monkeypatch:
             cancelled.set()
             super().shutdown(wait=wait)
 
-    def analyse(layers: list[int], float32: bool) -> list[int]:
+    def analyse(layers: list[int]) -> list[int]:
         analysed.extend(layers)
         assert layers == [0] or cancelled.wait(60)
         return layers
@@ -303,10 +303,9 @@ def test_an_interruption_does_not_wait_for_the_layers_that_are_left(monkeypatch:
 
     pipeline = importlib.import_module("lcaudit.audit")
     monkeypatch.setattr(pipeline, "ThreadPoolExecutor", Pool)
-    monkeypatch.setattr(spectra, "analyse_together", analyse)
     monkeypatch.setattr(spectra, "by_input", lambda layers: [[layer] for layer in layers])
     with pytest.raises(KeyboardInterrupt):
-        pipeline._analyse(SimpleNamespace(layers=range(100)), False, interrupted)
+        pipeline._analyse(SimpleNamespace(layers=range(100)), SimpleNamespace(analyse=analyse), interrupted)
     assert len(analysed) <= 3
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import hub_material
 import pytest
+import torch
 from conftest import TOKEN, Machine, Ran
 from fake_hub import FakeHub, Repository
 
@@ -33,6 +34,28 @@ def repositories(hub: FakeHub) -> None:
     }
     hub.add("audit/pictures", {"README.md": b""}, kind="dataset", revisions={CONVERTED: parts})
     hub.add("audit/own", {"data/train-00000-of-00001.parquet": hub_material.parquet(0, 30)}, kind="dataset")
+
+
+@pytest.fixture(scope="module")
+def named(hub: FakeHub) -> None:
+    """Data sets with a name, as the Hub has them."""
+    images, labels = hub_material.pictures()
+    cells = [{"bytes": hub_material.png(image), "path": None} for image in images]
+    digits, places = tuple("0123456789"), labels * 9
+    fine = {"img": {"_type": "Image"}} | {
+        name: {"_type": "ClassLabel", "names": [f"{name} {i}" for i in range(number)]}
+        for name, number in (("fine_label", 100), ("coarse_label", 20))
+    }
+    hundred = hub_material.table({"img": cells, "fine_label": places, "coarse_label": labels}, fine)
+    house = hub_material.table({"image": cells, "label": labels}, hub_material.features("image", names=digits))
+    for name, files in {
+        "uoft-cs/cifar10": {"plain_text/test/0000.parquet": hub_material.parquet()},
+        "uoft-cs/cifar100": {"cifar100/test/0000.parquet": hundred},
+        "ufldl-stanford/svhn": {
+            "cropped_digits/test/0000.parquet": house, "full_numbers/test/0000.parquet": hundred,
+        },
+    }.items():  # fmt: skip
+        hub.add(name, {"README.md": b""}, kind="dataset", revisions={CONVERTED: files})
 
 
 def measured(ran: Ran) -> Any:
@@ -136,6 +159,27 @@ def test_every_way_to_name_a_repository(hub: FakeHub, machine: Machine, address:
 def test_every_way_to_name_data(machine: Machine, data: str, split: str, revision: str) -> None:
     found = measured(machine("check", "audit/small", "--data", data, "--layers", "linear", *QUIET))
     assert (found["probe"]["split"], found["probe"]["hub"]["revision"]) == (split, revision)
+
+
+@pytest.mark.parametrize(("name", "classes"), [("cifar10", 10), ("cifar100", 100), ("svhn", 10)])
+def test_data_sets_with_a_name_come_from_the_hub_where_none_lies_here(
+    hub: FakeHub, machine: Machine, away: Machine, named: None, name: str, classes: int
+) -> None:
+    made = f"torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, {classes}))"
+    factory = f"import torch\n\n\ndef make():\n    return {made}\n\n\nmake.input_shape = (3, 32, 32)\n"
+    (machine.folder / f"{name}.py").write_text(factory, encoding="utf-8")
+    state = {"1.weight": torch.zeros(classes, 3072), "1.bias": torch.arange(classes) * 1.0}
+    torch.save(state, machine.folder / f"{name}.pt")
+    arguments = ("check", f"{name}.pt", "--arch", f"{name}.py:make", "--data", name, *QUIET)
+    found = {where: measured(ran(*arguments)) for where, ran in (("here", machine), ("away", away))}
+    probe = found["here"]["probe"]
+    assert (probe["dataset"], probe["split"], probe["samples"], len(probe["classes"])) == (name, "test", 40, classes)
+    assert probe["normalisation"]["source"].startswith(name) and probe["hub"]["revision"] == CONVERTED
+    assert found["away"]["layers"] == found["here"]["layers"]
+    # the largest bias names the last class: 40 samples have each of ten labels four times
+    assert found["here"]["fit"]["error"]["value"] == pytest.approx(1 - (4 / 40 if classes == 10 else 0))
+    ran = machine("check", f"{name}.pt", "--arch", f"{name}.py:make", "--data", name, "--split", "train", *QUIET)
+    assert ran.code == 2 and "train" in ran.err
 
 
 def test_what_exists_here_wins_and_asks_nobody(hub: FakeHub, machine: Machine) -> None:

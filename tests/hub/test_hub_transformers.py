@@ -14,6 +14,8 @@ from conftest import Machine, Ran
 from fake_hub import FakeHub
 from safetensors.torch import save
 
+from tests import text_cases
+
 pytest.importorskip("transformers", reason="the extra 'text' is not installed")
 
 QUIET = ("--no-output", "--format", "json")
@@ -66,6 +68,22 @@ def repositories(hub: FakeHub, tmp_path_factory: pytest.TempPathFactory) -> None
 
 
 @pytest.fixture(scope="module")
+def reviews(hub: FakeHub, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A network of texts with its tokenizer, and a data set of them as the Hub converts it."""
+    pytest.importorskip("tokenizers", reason="the extra 'text' is not installed")
+    folder = tmp_path_factory.mktemp("reviews")
+    hub.add("text/reads", {
+        **written(folder / "reads", "BertForSequenceClassification", {**BERT, "num_labels": 2}),
+        "tokenizer.json": text_cases.save_tokenizer(folder / "tokenizer.json").read_bytes(),
+    })  # fmt: skip
+    columns = {"text": text_cases.texts(60), "label": np.arange(60) % 2}
+    described = {"text": {"_type": "Value"}, "label": {"_type": "ClassLabel", "names": ["bad", "good"]}}
+    table = hub_material.table(columns, described)
+    revisions = {"refs/convert/parquet": {"default/test/0000.parquet": table, "default/train/0000.parquet": table}}
+    hub.add("text/reviews", {"README.md": b""}, kind="dataset", revisions=revisions)
+
+
+@pytest.fixture(scope="module")
 def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("probe") / "tokens.npz"
     np.savez(path, input_ids=np.random.default_rng(0).integers(1, 40, (24, 8)))
@@ -91,6 +109,23 @@ def test_one_file(hub: FakeHub, machine: Machine, away: Machine, tokens: Path) -
     assert online["checkpoint"]["hub"]["commit"] == hub.repositories["model", "text/single"].commit("main")
     start = len(hub.requests)
     offline = measured(away("check", "text/single", "--data", tokens, *QUIET))
+    assert len(hub.requests) == start
+    assert offline["layers"] == online["layers"]
+
+
+def test_texts_of_the_hub_for_a_network_of_the_hub(
+    hub: FakeHub, machine: Machine, away: Machine, reviews: None
+) -> None:
+    start = len(hub.requests)
+    online = measured(machine("check", "text/reads", "--data", "hf:text/reviews", *QUIET))
+    assert asked(hub, start) == {"model.safetensors", "config.json", "tokenizer.json", "default/test/0000.parquet"}
+    assert online["network"]["title"] == "BertForSequenceClassification (transformers, 2 classes)"
+    probe = online["probe"]
+    assert (probe["split"], probe["labelled"], probe["classes"]) == ("test", True, ["bad", "good"])
+    assert 50 <= probe["samples"] <= 60 and probe["hub"]["name"] == "text/reviews"
+    assert any("text from column text" in step for step in probe["preprocessing"])
+    start = len(hub.requests)
+    offline = measured(away("check", "text/reads", "--data", "hf:text/reviews", *QUIET))
     assert len(hub.requests) == start
     assert offline["layers"] == online["layers"]
 

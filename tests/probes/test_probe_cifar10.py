@@ -7,10 +7,18 @@ import numpy as np
 import pytest
 from probe_cases import images, labels, network, opened, python2_batch, save_npz
 
-from lcaudit.core.errors import AuditError, LimitExceeded, MalformedInput, ProbeUnavailable, UnsafeCheckpoint
-from lcaudit.probes import cifar10
+from lcaudit.core.errors import (
+    AuditError,
+    HubUnreachable,
+    LimitExceeded,
+    MalformedInput,
+    ProbeUnavailable,
+    UnsafeCheckpoint,
+)
+from lcaudit.probes import _cifar
 from lcaudit.probes._pickled import read
 
+HUNDRED = network(classes=100)
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 
 
@@ -23,6 +31,11 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("USERPROFILE", str(home))
     monkeypatch.delenv("LCAUDIT_DATA", raising=False)
     monkeypatch.chdir(home)
+
+    def away(data: str, *more: object) -> None:
+        raise HubUnreachable(f"no connection for {data}", "try again")
+
+    monkeypatch.setattr("lcaudit.probes._resolve.open_repository", away)
     return home
 
 
@@ -84,7 +97,7 @@ def test_train_is_five_parts_in_order(tmp_path: Path) -> None:
     assert batches.sha256 == opened(tmp_path / "train.npz").record.sha256
     (tmp_path / "cifar-10-batches-py" / "data_batch_3").unlink()
     (tmp_path / "train.npz").unlink()
-    with pytest.raises(ProbeUnavailable, match=r"cifar10 \(train\) was not found"):
+    with pytest.raises(HubUnreachable, match=r"cifar10 \(train\) was not found"):
         opened("cifar10", root=tmp_path, split="train")
 
 
@@ -109,11 +122,12 @@ def test_places_are_searched_in_order(tmp_path: Path, nowhere: Path, monkeypatch
 
 def test_nothing_found_lists_the_places_and_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LCAUDIT_DATA", str(tmp_path / "elsewhere"))
-    with pytest.raises(ProbeUnavailable) as caught:
+    with pytest.raises(HubUnreachable) as caught:
         opened("cifar10", root=tmp_path / "mine")
     for place in (str(tmp_path / "mine"), str(tmp_path / "elsewhere"), "~/datasets", "~/.keras/datasets"):
         assert place in caught.value.message
-    assert "--data-root" in caught.value.hint
+    assert "no connection for hf:uoft-cs/cifar10" in caught.value.message
+    assert "--data-root" in caught.value.hint and "try again" in caught.value.hint
 
 
 def test_a_packed_archive_is_named_with_the_command(tmp_path: Path) -> None:
@@ -219,7 +233,7 @@ def test_opcodes_are_capped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_file_size_is_capped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cifar10, "_MOST_BATCH", 1000)
+    monkeypatch.setattr(_cifar, "_MOST_BATCH", 1000)
     write_python(tmp_path, "test_batch", images())
     with pytest.raises(LimitExceeded, match="cap is 1,000"):
         opened("cifar10", root=tmp_path)
@@ -260,7 +274,12 @@ def test_a_cut_binary_batch_and_wrong_npz_are_refused(tmp_path: Path) -> None:
 def test_cifar100_is_not_taken_for_cifar10(tmp_path: Path) -> None:
     for name in ("cifar100", "cifar10.1", "mycifar10x2", "cifar-100-python"):
         path = save_npz(tmp_path / name / "test.npz", images=images())
-        assert opened(path).record.dataset == "test.npz"
+        assert opened(path, HUNDRED if "100" in name else None).record.dataset == (
+            "cifar100" if "100" in name else "test.npz"
+        )
+        if "100" in name:
+            assert opened(path.parent, HUNDRED).record.dataset == "cifar100"
+            continue
         with pytest.raises(ProbeUnavailable, match="no PNG"):
             opened(path.parent)
     for name in ("cifar10", "CIFAR-10", "cifar_10_small", "my-cifar10"):

@@ -12,7 +12,7 @@ from architecture_cases import checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lcaudit.architectures import _library_networks, recognise, resolve
+from lcaudit.architectures import _libraries, _library_networks, recognise, resolve
 from lcaudit.architectures._index._fingerprint import of_shapes, of_tensor, total
 from lcaudit.architectures._index.lookup import FILE, Candidate, index, look_up
 from lcaudit.core.errors import AmbiguousArchitecture, EnvironmentFailure
@@ -161,3 +161,11 @@ def test_recognition_without_loading_holds_a_configuration_against_the_weights()
     assert (wrong.confidence, wrong.arch) == ("identified", GIGANTIC)
     assert wrong.evidence[0].step == "contradicted"
     assert recognise({"a": (3,)}, {}).confidence == "unknown"
+
+
+def test_networks_of_clips_are_told_by_their_first_convolution() -> None:
+    flat, deep = torch.nn.Conv2d(3, 4, 3), torch.nn.Conv3d(3, 4, 3)
+    linear = torch.nn.Linear(4, 4)
+    assert _libraries.sees_clips(torch.nn.Sequential(linear, deep, flat))
+    for parts in ((flat, deep), (linear,), ()):
+        assert not _libraries.sees_clips(torch.nn.Sequential(*parts))

@@ -213,11 +213,3 @@ def test_an_audit_from_the_weights_and_a_folder_of_pictures(tmp_path: Path) -> N
     said = " ".join(measured.probe.preprocessing)
     assert "resized so that the shorter side has 168: bilinear, antialiased; the middle 160 × 160 taken" in said
     assert "assumed: timm's" in said and measured.probe.normalisation.source.startswith("assumed: timm's")
-
-
-def test_networks_of_clips_are_told_by_their_first_convolution() -> None:
-    flat, deep = torch.nn.Conv2d(3, 4, 3), torch.nn.Conv3d(3, 4, 3)
-    linear = torch.nn.Linear(4, 4)
-    assert _libraries.sees_clips(torch.nn.Sequential(linear, deep, flat))
-    for parts in ((flat, deep), (linear,), ()):
-        assert not _libraries.sees_clips(torch.nn.Sequential(*parts))

@@ -16,21 +16,26 @@ from lcaudit.core.errors import MalformedInput
 from lcaudit.core.text import display_name
 from lcaudit.probes._arrays import samples
 from lcaudit.probes._contract import Samples
-from lcaudit.probes._files import read_whole
+from lcaudit.probes._files import named_after, read_whole
 
 SHAPES = ((28, 28), (1, 28, 28), (28, 28, 1))
 _MOST = 256 * 2**20
 _PARTS = {"test": "t10k", "train": "train"}
 
 
-def open_idx(folders: tuple[Path, ...], split: str, classes: tuple[str, ...]) -> Samples | None:
-    """Images and labels of one split in the first folder that holds both, or ``None``.
+def open_idx(folder: Path, split: str, *, pattern: str, inside: str, classes: tuple[str, ...]) -> Samples | None:
+    """Images and labels of one split, or ``None``.
+
+    All data sets of this kind have the same file names: only folders count that are named after this one, by
+    ``pattern``, themselves or above ``raw``, and torchvision's ``inside/raw``.
 
     Raises:
         MalformedInput, LimitExceeded: they are there and cannot be read.
     """
-    for folder in folders:
-        pair = [_there(folder, f"{_PARTS[split]}-{what}", axes) for what, axes in (("images", 3), ("labels", 1))]
+    here = folder.parent if folder.name == "raw" else folder
+    own = (folder, folder / "raw") if named_after(pattern, here.absolute().name) else ()
+    for place in (*own, folder / inside / "raw"):
+        pair = [_there(place, f"{_PARTS[split]}-{what}", axes) for what, axes in (("images", 3), ("labels", 1))]
         if pair[0] and pair[1]:
             images, labels = _read(pair[0], 3), _read(pair[1], 1)
             if len(images) != len(labels):
@@ -39,7 +44,7 @@ def open_idx(folders: tuple[Path, ...], split: str, classes: tuple[str, ...]) ->
                     f"{len(labels):,} labels",
                     "get both files again",
                 )
-            return samples(images, labels.astype(np.int64), folder.absolute(), split, split, "unknown", classes)
+            return samples(images, labels.astype(np.int64), place.absolute(), split, split, "unknown", classes)
     return None
 
 

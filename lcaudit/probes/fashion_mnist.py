@@ -6,11 +6,10 @@ files; else on the Hub.
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 
 from lcaudit.core.measurements import Normalisation
-from lcaudit.probes._contract import Dataset, Samples
-from lcaudit.probes._files import named_after
+from lcaudit.probes._contract import Dataset
 from lcaudit.probes._idx import SHAPES, open_idx
 from lcaudit.probes._local import Local
 
@@ -19,19 +18,11 @@ _CLASSES = (
 )  # fmt: skip
 _PATTERN = r"fashion[-_ ]?mnist"
 
-
-def _own(folder: Path, split: str) -> Samples | None:
-    # MNIST's files have the same names
-    here = folder.parent if folder.name == "raw" else folder
-    places = (folder, folder / "raw") if named_after(_PATTERN, here.absolute().name) else ()
-    return open_idx((*places, folder / "FashionMNIST" / "raw"), split, _CLASSES)
-
-
 LOCAL = Local(
     name="fashion-mnist",
     splits=("test", "train"),
     folders=(".", "FashionMNIST", "fashion-mnist", "fashion_mnist"),
-    own=_own,
+    own=partial(open_idx, pattern=_PATTERN, inside="FashionMNIST", classes=_CLASSES),
     pattern=_PATTERN,
     shapes=SHAPES,
     get="put the IDX files (t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz), in a folder fashion-mnist,",

@@ -6,30 +6,21 @@ Looked for where CIFAR-10 is: the IDX files, plain or packed (``MNIST/raw``, ``m
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 
 from lcaudit.core.measurements import Normalisation
-from lcaudit.probes._contract import Dataset, Samples
-from lcaudit.probes._files import named_after
+from lcaudit.probes._contract import Dataset
 from lcaudit.probes._idx import SHAPES, open_idx
 from lcaudit.probes._local import Local
 
 _CLASSES = tuple("0123456789")
 _PATTERN = r"(?<!fashion[-_ ])(?<!fashion)mnist"
 
-
-def _own(folder: Path, split: str) -> Samples | None:
-    # Fashion-MNIST's files have the same names
-    here = folder.parent if folder.name == "raw" else folder
-    places = (folder, folder / "raw") if named_after(_PATTERN, here.absolute().name) else ()
-    return open_idx((*places, folder / "MNIST" / "raw"), split, _CLASSES)
-
-
 LOCAL = Local(
     name="mnist",
     splits=("test", "train"),
     folders=(".", "MNIST", "mnist"),
-    own=_own,
+    own=partial(open_idx, pattern=_PATTERN, inside="MNIST", classes=_CLASSES),
     pattern=_PATTERN,
     shapes=SHAPES,
     get="put the IDX files (t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz), in a folder mnist,",

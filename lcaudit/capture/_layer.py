@@ -20,8 +20,8 @@ from lcaudit.core.types import InputMoments, InputSums, LayerMoments
 
 SPLIT = "it reads the tensor that another layer reads in some passes and its own in others"
 #: Operations, in d³, against which those that stopping saves must stand: less than the 90 or so that asking takes,
-#: since most layers that are asked do stop, and what was computed is then of use.
-_WORTH = 20
+#: since what was computed is of use where a layer does stop.
+_WORTH = 60
 UNEVEN = "its rows do not grow with the batch, so that gradients of single samples cannot be told apart"
 
 

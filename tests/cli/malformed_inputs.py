@@ -311,7 +311,7 @@ for _name, _build, _kind, _says in (
     ("hostile data name", lambda folder: [str(WEIGHTS), "--data", HOSTILE[2]], "probe", "a\\x0a::error::b\\x0d is"),
     ("missing data path", lambda f: [str(WEIGHTS), "--data", str(f / "no.npz")], "probe", "neither a data set nor"),
     ("unknown split", lambda folder: [str(WEIGHTS), "--data", "digits", "--split", "dev"], "probe", "dev"),
-    ("data set that is not here", lambda f: [str(WEIGHTS), "--data", "imagenet", "--data-root", str(f)], "probe", "not found"),
+    ("data set not here", lambda f: [str(WEIGHTS), "--data", "imagenet", "--data-root", str(f)], "probe", "not found"),
     ("data that is text", _data("data.csv", b"1,2,3\n"), "malformed", "no kind of data"),
     ("data that is a pickle", _data("data.pkl", pickle.dumps(Payload())), "malformed", "a pickle"),
     ("data that is an HTML page", _data("data.npz", b"<html>404</html>"), "malformed", "an HTML"),

@@ -240,7 +240,9 @@ def page(text: str, data: dict[str, Any]) -> str:
     failed = [row for row in rows if row.get("audit") and row not in audited]
     lines += [
         "",
-        f"Audited on four pictures from the file alone: {len(audited)} of {len(audited) + len(failed)} tried.",
+        f"Audited on four pictures from the file alone: {len(audited)} of {len(audited) + len(failed)} tried; "
+        f"{sum(row['outcome'] == 'recognised' for row in rows) - len(audited) - len(failed)} others that were recognised "
+        "were not reached in the time given.",
     ]
     if audited:
         shares = sorted(row["coverage"] for row in audited)

@@ -238,11 +238,11 @@ def page(text: str, data: dict[str, Any]) -> str:
         lines.append(f"| {library} {data['libraries'][library]} | {sum(counts.values())} | {' | '.join(cells)} |")
     audited = [row for row in rows if row.get("audit") == "audited"]
     failed = [row for row in rows if row.get("audit") and row not in audited]
+    left = sum(row["outcome"] == "recognised" for row in rows) - len(audited) - len(failed)
     lines += [
         "",
         f"Audited on four pictures from the file alone: {len(audited)} of {len(audited) + len(failed)} tried; "
-        f"{sum(row['outcome'] == 'recognised' for row in rows) - len(audited) - len(failed)} others that were recognised "
-        "were not reached in the time given.",
+        f"{left} others that were recognised were not reached in the time given.",
     ]
     if audited:
         shares = sorted(row["coverage"] for row in audited)

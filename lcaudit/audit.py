@@ -144,11 +144,7 @@ def audit(
             )  # fmt: skip
     if exact:
         capture.check(network, probe, exact_layers, exact)
-    early = spectra.Early(
-        precision,
-        rules.limits_of_gains(chosen),
-        dtype == "float32" and convention == "kfac",
-    )
+    early = spectra.Early(precision, rules.limits_of_gains(chosen), dtype == "float32" and convention == "kfac")
     moments = None
     links: tuple[Link, ...] = ()
     checked: tuple[ExactCurvature, ...] = ()

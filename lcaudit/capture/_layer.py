@@ -117,8 +117,7 @@ class LayerSums:
 
     def sums_so_far(self, samples: torch.Tensor) -> InputSums | None:
         """The input's sums over ``samples``, int64 [groups]; ``None`` where they are of no use."""
-        if self.refused or self.inputs is None:
-            return None
+        assert self.inputs is not None, "asked where stopping is worth it"
         inputs = self.inputs.finish()
         if not int(inputs.rows.sum()) or not is_finite(inputs.second):
             return None

@@ -6,11 +6,13 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lcaudit.core.errors import ProbeUnavailable
+from lcaudit.core.measurements import Normalisation
 from lcaudit.core.text import display_name
 from lcaudit.probes import npz
-from lcaudit.probes._contract import Samples
+from lcaudit.probes._contract import Dataset, Samples
 from lcaudit.probes._files import named_after
 
 _OWN = ("--data-root", "LCAUDIT_DATA")
@@ -41,6 +43,10 @@ class Local:
     get: str
     shapes: tuple[tuple[int, ...], ...] = ()
     archives: tuple[str, ...] = ()
+
+    def dataset(self, title: str, classes: tuple[str, ...], normalisation: Normalisation, **more: Any) -> Dataset:
+        """The data set, of pixels from 0 to 255, that these copies are of; ``more``: its other attributes."""
+        return Dataset(title, classes, 255.0, normalisation, self.pattern, self.shapes, self.open, self.at, **more)
 
     def open(self, root: Path | None, split: str | None) -> Samples:
         """The first local copy that has the split, the usual one by default.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lcaudit.core.measurements import Normalisation
 from lcaudit.probes._cifar import SHAPES, binary_batch, first, python_batch
-from lcaudit.probes._contract import Dataset, Samples
+from lcaudit.probes._contract import Samples
 from lcaudit.probes._local import Local
 
 _PARTS = {"test": ("test_batch",), "train": tuple(f"data_batch_{part}" for part in range(1, 6))}
@@ -40,16 +40,11 @@ LOCAL = Local(
     archives=("cifar-10-python.tar.gz", "cifar-10-binary.tar.gz", "cifar-10-batches-py.tar.gz"),
     get="extract cifar-10-python.tar.gz (https://www.cs.toronto.edu/~kriz/cifar.html)",
 )
-DATASET = Dataset(
+DATASET = LOCAL.dataset(
     title="CIFAR-10, 32 × 32 colour images in ten classes",
     classes=_CLASSES,
-    scale=255.0,
     normalisation=Normalisation(
         (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), "cifar10: mean and standard deviation of its train split"
     ),
-    pattern=_PATTERN,
-    shapes=SHAPES,
-    open=LOCAL.open,
-    at=LOCAL.at,
     hub="hf:uoft-cs/cifar10",
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lcaudit.core.measurements import Normalisation
 from lcaudit.probes._cifar import SHAPES, binary_batch, first, python_batch
-from lcaudit.probes._contract import Dataset, Samples
+from lcaudit.probes._contract import Samples
 from lcaudit.probes._local import Local
 
 _PATTERN = r"cifar[-_ ]?100"
@@ -47,17 +47,12 @@ LOCAL = Local(
     archives=("cifar-100-python.tar.gz", "cifar-100-binary.tar.gz"),
     get="extract cifar-100-python.tar.gz (https://www.cs.toronto.edu/~kriz/cifar.html)",
 )
-DATASET = Dataset(
+DATASET = LOCAL.dataset(
     title="CIFAR-100, 32 × 32 colour images in a hundred classes",
     classes=_CLASSES,
-    scale=255.0,
     normalisation=Normalisation(
         (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762), "cifar100: mean and standard deviation of its train split"
     ),
-    pattern=_PATTERN,
-    shapes=SHAPES,
-    open=LOCAL.open,
-    at=LOCAL.at,
     hub="hf:uoft-cs/cifar100",
     columns={"label": "fine_label"},
 )

@@ -9,7 +9,6 @@ from __future__ import annotations
 from functools import partial
 
 from lcaudit.core.measurements import Normalisation
-from lcaudit.probes._contract import Dataset
 from lcaudit.probes._idx import SHAPES, open_idx
 from lcaudit.probes._local import Local
 
@@ -27,14 +26,9 @@ LOCAL = Local(
     shapes=SHAPES,
     get="put the IDX files (t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz), in a folder fashion-mnist,",
 )
-DATASET = Dataset(
+DATASET = LOCAL.dataset(
     title="Fashion-MNIST, 28 × 28 grey images of ten kinds of clothes",
     classes=_CLASSES,
-    scale=255.0,
     normalisation=Normalisation((0.2860,), (0.3530,), "fashion-mnist: mean and standard deviation of its train split"),
-    pattern=_PATTERN,
-    shapes=SHAPES,
-    open=LOCAL.open,
-    at=LOCAL.at,
     hub="hf:zalando-datasets/fashion_mnist",
 )

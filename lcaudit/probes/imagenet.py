@@ -13,7 +13,7 @@ from lcaudit.core.errors import ProbeUnavailable
 from lcaudit.core.measurements import Normalisation
 from lcaudit.core.text import display_name
 from lcaudit.probes import image_folder
-from lcaudit.probes._contract import Dataset, Samples
+from lcaudit.probes._contract import Samples
 from lcaudit.probes._local import Local
 
 _CLASSES = 1000
@@ -43,14 +43,9 @@ LOCAL = Local(
     pattern=_PATTERN,
     get="sort the pictures into imagenet/val, one folder for each class,",
 )
-DATASET = Dataset(
+DATASET = LOCAL.dataset(
     title="ImageNet's 1000 classes, a folder of pictures",
     classes=(),
     width=_CLASSES,
-    scale=255.0,
     normalisation=Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "imagenet: its usual mean and std"),
-    pattern=_PATTERN,
-    shapes=(),
-    open=LOCAL.open,
-    at=LOCAL.at,
 )

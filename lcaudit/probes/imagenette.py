@@ -13,7 +13,7 @@ from lcaudit.core.errors import ProbeUnavailable
 from lcaudit.core.measurements import Normalisation
 from lcaudit.core.text import display_name, one_line
 from lcaudit.probes import image_folder
-from lcaudit.probes._contract import Dataset, Samples
+from lcaudit.probes._contract import Samples
 from lcaudit.probes._local import Local
 
 _FOLDERS = {
@@ -57,15 +57,10 @@ LOCAL = Local(
     pattern=_PATTERN,
     get="extract imagenette2-320.tgz (https://github.com/fastai/imagenette)",
 )
-DATASET = Dataset(
+DATASET = LOCAL.dataset(
     title="Imagenette, pictures of ten classes of ImageNet",
     classes=_CLASSES,
-    scale=255.0,
     normalisation=Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "imagenette: ImageNet's mean and std"),
-    pattern=_PATTERN,
-    shapes=(),
-    open=LOCAL.open,
-    at=LOCAL.at,
     hub="hf:frgfm/imagenette:320px/",
     within={1000: tuple(index for _, index in _FOLDERS.values())},
 )

@@ -9,7 +9,6 @@ from __future__ import annotations
 from functools import partial
 
 from lcaudit.core.measurements import Normalisation
-from lcaudit.probes._contract import Dataset
 from lcaudit.probes._idx import SHAPES, open_idx
 from lcaudit.probes._local import Local
 
@@ -25,14 +24,9 @@ LOCAL = Local(
     shapes=SHAPES,
     get="put the IDX files (t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz), in a folder mnist,",
 )
-DATASET = Dataset(
+DATASET = LOCAL.dataset(
     title="MNIST, 28 × 28 grey images of handwritten digits",
     classes=_CLASSES,
-    scale=255.0,
     normalisation=Normalisation((0.1307,), (0.3081,), "mnist: mean and standard deviation of its train split"),
-    pattern=_PATTERN,
-    shapes=SHAPES,
-    open=LOCAL.open,
-    at=LOCAL.at,
     hub="hf:ylecun/mnist",
 )

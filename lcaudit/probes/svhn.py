@@ -14,7 +14,7 @@ from lcaudit.core.errors import MalformedInput
 from lcaudit.core.measurements import Normalisation
 from lcaudit.core.text import display_name
 from lcaudit.probes._arrays import samples
-from lcaudit.probes._contract import Dataset, Samples
+from lcaudit.probes._contract import Samples
 from lcaudit.probes._local import Local
 from lcaudit.probes._matlab import read
 
@@ -48,16 +48,11 @@ LOCAL = Local(
     shapes=_SHAPES,
     get="put test_32x32.mat (http://ufldl.stanford.edu/housenumbers/)",
 )
-DATASET = Dataset(
+DATASET = LOCAL.dataset(
     title="SVHN, 32 × 32 colour images of digits from house numbers",
     classes=_CLASSES,
-    scale=255.0,
     normalisation=Normalisation(
         (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), "svhn: mean and standard deviation of its train split"
     ),
-    pattern=_PATTERN,
-    shapes=_SHAPES,
-    open=LOCAL.open,
-    at=LOCAL.at,
     hub="hf:ufldl-stanford/svhn:cropped_digits/",
 )

@@ -172,11 +172,15 @@ def agree(one: torch.nn.Module, other: torch.nn.Module, shape: Sequence[int]) ->
     return mine.shape == others.shape and torch.allclose(mine, others, rtol=1e-5, atol=1e-6, equal_nan=True)
 
 
-def clips(folder: Path) -> Path:
-    """Four clips of 8 frames, for networks that see nothing else."""
-    numbers = np.random.default_rng(0).normal(size=(4, 3, 8, 112, 112)).astype(np.float32)
-    np.savez(folder / "clips.npz", images=numbers)
-    return folder / "clips.npz"
+def clips(name: str, path: Path) -> Path:
+    """Four clips of 8 frames of 112², or of what torchvision says that the network needs at least."""
+    import torchvision
+
+    least = torchvision.models.get_model_weights(name).DEFAULT.meta
+    frames, side = max(8, least.get("min_temporal_size", 1)), max(112, *least["min_size"])
+    numbers = np.random.default_rng(0).normal(size=(4, 3, frames, side, side)).astype(np.float32)
+    np.savez(path, images=numbers)
+    return path
 
 
 def sees_clips(row: Row) -> bool:
@@ -286,11 +290,12 @@ def main() -> None:
             rows.append(recognise(library, name, folder))
             print(len(rows), rows[-1]["library"], name, rows[-1]["outcome"], rows[-1]["answer"][:90], flush=True)
             write_whole(given.output, json.dumps(data | {"rows": rows}, indent=1) + "\n")
-        images = {False: pictures(folder / "pictures"), True: clips(folder)}
+        images = pictures(folder / "pictures")
         until = time.monotonic() + 60 * given.audit_minutes
         for row in sorted(rows, key=lambda row: row["parameters"]):
             if row["outcome"] == "recognised" and "audit" not in row and time.monotonic() < until:
-                audit(row, folder, images[sees_clips(row)], given.audit_limit)
+                probe = clips(row["name"], folder / "clips.npz") if sees_clips(row) else images
+                audit(row, folder, probe, given.audit_limit)
                 print(row["name"], row["audit"], row.get("coverage", ""), row["audit_seconds"], flush=True)
                 write_whole(given.output, json.dumps(data | {"rows": rows}, indent=1) + "\n")
     print(summary(rows))

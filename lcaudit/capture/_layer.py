@@ -121,7 +121,7 @@ class LayerSums:
         inputs = self.inputs.finish()
         if not int(inputs.rows.sum()) or not is_finite(inputs.second):
             return None
-        return InputSums(self._record(inputs, samples, 0, False), inputs, samples, self._normed())
+        return InputSums(self._record(inputs, samples, False), inputs, samples, self._normed())
 
     def stop(self, sums: InputSums) -> None:
         """Sum the input no further: these sums are final."""
@@ -174,7 +174,7 @@ class LayerSums:
             here = slice(k * side, (k + 1) * side)
             block += moment[here, here]
 
-    def finish(self, samples: torch.Tensor, parameters: int, is_head: bool, label: str) -> LayerMoments | None:
+    def finish(self, samples: torch.Tensor, is_head: bool, label: str) -> LayerMoments | None:
         """The moments, or ``None`` with ``refused`` set. ``samples``: int64 [groups]; ``label``: of Σ_g."""
         if not self.refused and self.gradient_calls == 0:
             self.refused = "its output does not reach the loss"
@@ -191,20 +191,20 @@ class LayerSums:
             self.refused = "its input or gradient is not finite on this probe"
         if self.refused:
             return None
-        record = self._record(inputs, stopped.samples if stopped else samples, parameters, is_head)
+        record = self._record(inputs, stopped.samples if stopped else samples, is_head)
         normed = stopped.normed if stopped else owner._normed()
         return LayerMoments(
             record, inputs, gradient, label, samples, self.found.norm, form=self.forms.why, normed=normed,
             input_samples=stopped.samples if stopped else None,
         )  # fmt: skip
 
-    def _record(self, inputs: InputMoments, samples: torch.Tensor, parameters: int, is_head: bool) -> LayerRecord:
+    def _record(self, inputs: InputMoments, samples: torch.Tensor, is_head: bool) -> LayerRecord:
         found, shape, rows = self.found, self.found.shape, int(inputs.rows.sum())
         return LayerRecord(
             name=found.weight.name,
             kind=found.kind,
             depth=found.depth,
-            parameters=parameters,
+            parameters=sum(size for _, _, size in found.blocks),
             inputs=shape.inputs * shape.groups,
             outputs=shape.outputs * shape.groups,
             groups=shape.groups,

@@ -334,22 +334,28 @@ class Run:
         sizes = np.diff(edges(self.samples, self.groups))
         fit, task = self.target.finish()
         reasons: dict[int, str] = dict.fromkeys(self.late, "it runs for some samples only")
-        finished: list[LayerMoments] = []
-        audited: set[Block] = set()
+        finished: list[tuple[LayerSums, LayerMoments]] = []
+        missing: set[Block] = set()  # a weight counts where all that it does was measured
         for layer in sorted(self.layers.values(), key=lambda one: one.found.depth):
             counts = torch.zeros(layer.groups, dtype=torch.int64)
             for group, size in enumerate(sizes):
                 counts[group * layer.groups // self.groups] += int(size)
-            own = layer.found.blocks - audited
             label = CLOSED_FORM if layer is self.closed else self.target.label
-            moments = layer.finish(counts, sum(size for _, _, size in own), layer is self.head, label)
+            moments = layer.finish(counts, layer is self.head, label)
             if moments:
-                finished.append(replace(moments, block=blocks.get(layer.found.weight.key, "")))
-                audited |= own
+                finished.append((layer, moments))
             else:
+                missing |= layer.found.blocks
                 reasons |= dict.fromkeys((block[0] for block in layer.found.blocks), layer.refused)
+        audited: set[Block] = set()
+        layers: list[LayerMoments] = []
+        for layer, moments in finished:
+            own = layer.found.blocks - audited - missing
+            audited |= own
+            record = replace(moments.layer, parameters=sum(size for _, _, size in own))
+            layers.append(replace(moments, layer=record, block=blocks.get(layer.found.weight.key, "")))
         return Moments(
-            layers=tuple(finished),
+            layers=tuple(layers),
             batch_norms=tuple(
                 replay.finish(name, depth, self.samples) for name, (depth, replay) in self.replays.items()
             )

@@ -32,6 +32,7 @@ class Found:
         blocks: parameters' elements that are measured with it, the bias among them.
         reads, through: see :class:`lcaudit.core.measurements.LayerRecord`; ``unknown`` where uses differ.
         twin: the first of the layers that read this very tensor one after another; ``None`` for no other.
+        apart: name of the same weight as a table of rows, or, for that, as a matrix; ``""`` for none.
     """
 
     weight: Weight
@@ -49,6 +50,7 @@ class Found:
     reads: str = ""
     through: str = ""
     twin: Found | None = None
+    apart: str = ""
     blocks: set[Block] = field(default_factory=set)
 
     @property
@@ -63,8 +65,8 @@ class Found:
     @property
     def shared(self) -> str:
         """Which other modules own the weight, in words; ``""`` for none."""
-        sharers = ", ".join(map(display_name, self.weight.sharers))
-        return f"shared with {sharers}" if sharers else ""
+        names = dict.fromkeys((*self.weight.sharers, *filter(None, [self.apart])))
+        return f"shared with {', '.join(map(display_name, names))}" if names else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +200,12 @@ class _Look:
 
     def settle(self) -> None:
         """Refuse what cannot be told apart."""
+        uses: dict[Block, list[Found]] = {}
+        for one in self.found.values():
+            if one.weight.block:
+                uses.setdefault(one.weight.block, []).append(one)
+        for first, second in (both for both in uses.values() if len(both) == 2):
+            first.apart, second.apart = second.weight.name, first.weight.name
         partly = self.weights.overlapping([one.weight.block for one in self.found.values() if one.weight.block])
         for one in self.found.values():
             block = one.weight.block

@@ -94,7 +94,7 @@ class Watch(TorchFunctionMode):
             call = handler.read(function, args, kwargs)
             if call is None:
                 continue
-            weight = self.weights.find(call.weight)
+            weight = self.weights.find(call.weight, torch.nn.Embedding in handler.modules)
             if self.dressed:
                 path, module, inputs = self.dressed
                 if call.weight is module._parameters.get("weight"):

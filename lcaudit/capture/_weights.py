@@ -73,22 +73,29 @@ class Weights:
             return None
         return parameter, value.storage_offset() - whole.storage_offset(), value.numel()
 
-    def find(self, value: torch.Tensor) -> Weight | None:
-        """The weight that ``value`` is, or ``None`` if it is none of the network's or not one run of elements."""
+    def find(self, value: torch.Tensor, looks_up: bool = False) -> Weight | None:
+        """The weight that ``value`` is, or ``None`` if it is none of the network's or not one run of elements.
+
+        Args:
+            looks_up: whether it is a table of rows here: an embedding that is also a matrix is two weights, since
+                the one-hot rows and the others have no Σ_x in common.
+        """
         block = self.block(value)
         if block is None:
             return None
         parameter, start, size = block
-        (path, owner, key), *others = self.owners[parameter]
+        owners = sorted(self.owners[parameter], key=lambda one: isinstance(one[1], torch.nn.Embedding) is not looks_up)
+        (path, owner, key), *others = owners
         whole = self.parameters[parameter]
-        of_module = key == "weight" and bool(path)
+        table = isinstance(owner, torch.nn.Embedding)
+        of_module = key == "weight" and bool(path) and (looks_up or not table)
         name = path if of_module else f"{path}.{key}".lstrip(".")
         if size < whole.numel():
             row = whole[0].numel()
             name += f"[{start // row}:{(start + size) // row}]"
         flipped = value is not whole and not value.is_contiguous()
         sharers = tuple(dict.fromkeys(other for other, _, _ in others if other != path))
-        return Weight(block, name, owner, block, flipped, sharers, of_module)
+        return Weight((block, looks_up), name, owner, block, flipped, sharers, of_module)
 
     def computed(self, path: str, owner: torch.nn.Module) -> Weight:
         """The weight that module ``owner`` computes from its parameters."""

@@ -33,13 +33,13 @@ class Form:
     """How one second moment is kept.
 
     Attributes:
-        kind: ``sums``, ``rows`` or ``sketch``. name: of the moment, in words.
+        kind: ``sums``, ``rows``, ``sketch``, or ``counts`` of one-hot rows. name: of the moment, in words.
         pairs, side: K blocks of d × d. rows: that the whole probe brings, at most; ``None`` if not known.
         dtype: of the rows. only_sums: whether the layer's kind knows no other form.
     """
 
     name: str
-    kind: Literal["sums", "rows", "sketch"]
+    kind: Literal["sums", "rows", "sketch", "counts"]
     groups: int
     pairs: int
     side: int
@@ -54,6 +54,8 @@ class Form:
         squares = 8 * self.groups * self.pairs * self.side
         if self.kind == "sums":
             return squares * self.side
+        if self.kind == "counts":
+            return squares
         if self.kind == "rows":
             assert self.rows is not None, "kept only where they can be counted"
             return squares + self.rows * (self.pairs * self.side * self.dtype.itemsize + 8)
@@ -61,8 +63,8 @@ class Form:
         return squares + 8 * self.side * (vectors * (1 + self.pairs) + self.pairs)
 
     def store(self, device: torch.device) -> Store | None:
-        """An empty one; ``None`` for sums, which the layer's kind makes itself."""
-        if self.kind == "sums":
+        """An empty one; ``None`` for sums and counts, which the layer's kind makes itself."""
+        if self.kind in ("sums", "counts"):
             return None
         if self.kind == "rows":
             assert self.rows is not None, "kept only where they can be counted"
@@ -83,6 +85,8 @@ class Form:
     def why(self, usual: int, most: int) -> str:
         """In words, where it is not the usual one: sums for ``usual`` groups. ``most``: bytes allowed."""
         allowed = f"where --max-memory allows {words(most)} in all"
+        if self.kind == "counts":
+            return f"{self.name}: counts of its {self.side} entries, since one-hot rows have no products"
         if self.kind == "rows":
             assert self.rows is not None, "kept only where they can be counted"
             return f"{self.name}: {count(self.rows, 'row')} kept, fewer than the {self.side} entries of each"
@@ -163,8 +167,9 @@ def usual(found: Found, looked: int, *, samples: int, groups: int, passes: int |
         fewer = many is not None and side >= WIDE and many < side and not only_sums
         return replace(sums, kind="rows") if fewer else sums
 
+    inputs = form("Σ_x", shape.inputs, rows, plain)
     return Forms(
-        form("Σ_x", shape.inputs, rows, plain),
+        replace(inputs, kind="counts") if found.handler.counts(found.call) else inputs,
         form("Σ_g", shape.outputs, None if passes is None else rows * passes, False),
     )
 

@@ -9,6 +9,7 @@ are operations over this machine's speed, measured in a fraction of a second; th
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -202,7 +203,7 @@ def _layer(found: Found, forms: Forms, looked: int, samples: int, device: torch.
 
 def _forming(form: Form, rows: int, device: torch.device, found: Found | None = None, samples: int = 0) -> int:
     """Operations that form a moment."""
-    if form.kind == "rows":
+    if form.kind in ("rows", "counts"):
         return 0
     if form.kind == "sketch":
         return 4 * form.pairs * form.side * rows * (min(form.span, form.side) + TESTS)
@@ -216,6 +217,8 @@ def _solving(form: Form, rows: int, samples: int, changes: int) -> int:
     """About how many operations the eigenvalues take, with intervals where there are rows enough."""
     if form.kind == "rows":
         return int(form.pairs * (changes * rows**2 * form.side + (2 * changes - 1) * _VALUES * rows**3))
+    if form.kind == "counts":  # so many counts can differ
+        return int(changes * _VALUES * min(form.side, math.isqrt(2 * rows)) ** 3)
     if form.kind == "sketch":
         return form.pairs * (changes + 1) * 4 * form.side * form.span**2
     enough = rows >= 4 * form.side and samples >= 100

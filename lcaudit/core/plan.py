@@ -10,7 +10,7 @@ class PlannedMoment:
     """How one second moment would be kept.
 
     Attributes:
-        name: ``Σ_x`` or ``Σ_g``. form: ``sums``, ``rows``, ``sketch`` or ``shared`` with another layer.
+        name: ``Σ_x`` or ``Σ_g``. form: ``sums``, ``rows``, ``sketch``, ``counts`` or ``shared`` with another layer.
         groups: of samples that are kept apart. side: of each of its blocks. rows: that the probe brings; 0 if unknown.
         nbytes: memory, exactly; for rows at most. operations: floating-point ones, to form it.
         eigenvalue_operations: about so many, for its eigenvalues.

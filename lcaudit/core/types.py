@@ -256,8 +256,19 @@ class Sketch:
         return self.test.nbytes + self.image.nbytes + self.squares.nbytes + self.above.nbytes
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How often each entry of one-hot rows was the one: the diagonal of a second moment that has no other part.
+
+    Attributes:
+        squares: float64 [G, K, d], whole numbers: Σ x² is Σ x.
+    """
+
+    squares: torch.Tensor
+
+
 #: Sums Σ x xᵀ [G, K, d, d] apart for each group of samples, or what stands for them.
-SecondMoments: TypeAlias = "torch.Tensor | KeptRows | Sketch"
+SecondMoments: TypeAlias = "torch.Tensor | KeptRows | Sketch | Counts"
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,9 @@ def check(measurements: Measurements) -> Sequence[Outcome]:
     """Samples needed over samples used, for every layer."""
     outcomes: list[Outcome] = []
     for spectra in measurements.layers:
+        if spectra.layer.kind == "embedding":
+            outcomes.append(Skip(spectra.layer.name, "how often each token comes: no rule judges its κ"))
+            continue
         name, needed, used = spectra.layer.name, samples_needed(spectra), max(1, spectra.samples)
         measured = _measured(needed / used, spectra)
         kappa = spectra.input.condition_number.get("80")

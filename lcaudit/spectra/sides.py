@@ -10,7 +10,7 @@ import numpy as np
 
 from lcaudit.core.measurements import PERCENTILES, Attribution, FactorSpectrum, WhatIf
 from lcaudit.core.quantity import Quantity, exact
-from lcaudit.core.types import InputSums, KeptRows, LayerMoments, Sketch
+from lcaudit.core.types import Counts, InputSums, KeptRows, LayerMoments, Sketch
 from lcaudit.spectra.bounds import Bounds, between, summary
 from lcaudit.spectra.closed_form import closed_form_bounds
 from lcaudit.spectra.correction import Treated
@@ -18,6 +18,7 @@ from lcaudit.spectra.dual import DualMoment, summed_gradient, summed_inputs
 from lcaudit.spectra.eigenvalues import EFFECTIVE_RANK, ENTROPY_RANK, KAPPA, KAPPA_80, LARGEST, TRACE, Eigenvalues
 from lcaudit.spectra.factor import Factor, Whole, plain
 from lcaudit.spectra.intervals import estimates, share, short_by
+from lcaudit.spectra.one_hot import OneHotWhole
 from lcaudit.spectra.resample import CHANGES, INPUTS, gradient_factor, input_factors, treated
 from lcaudit.spectra.second_moment import GroupedMoments, SecondMoment
 from lcaudit.spectra.sketch import sketch_bounds
@@ -86,6 +87,10 @@ def input_side(sums: InputSums, float32: bool) -> InputSide:
         enough, strained = False, 1.0
         factors = {name: plain(dual.whole(name)) for name in INPUTS}
         centred = plain(dual.whole("centred"))
+    elif isinstance(inputs.second, Counts):
+        enough, strained = False, 1.0
+        factors = {name: plain(OneHotWhole(whole, name)) for name in INPUTS}
+        centred = factors["centring"]
     else:
         enough = n >= wanted
         factors, strained = input_factors(grouped, groups, enough, float32)

@@ -15,14 +15,10 @@ import transformers_cases as cases
 
 import lcaudit
 
-SHARED = "and used in two ways: embedding and linear"
 NOT_REACHED = "its output does not reach the loss"
 ONE_FOR_ALL = "its rows do not grow with the batch, so that gradients of single samples cannot be told apart"
 #: Linear layers that are not measured, by the beginning or end of their names, and why.
 LEFT: dict[str, tuple[str, str]] = {
-    "decoder": (SHARED, "tied to the embedding"),
-    "vocab_projector": (SHARED, "tied to the embedding"),
-    "lm_head": (SHARED, "tied to the embedding"),
     "pooler.dense": (NOT_REACHED, "the base network's own pooling is not used"),
     "query_proj": (ONE_FOR_ALL, "DeBERTa applies it to relative positions too"),
     "key_proj": (ONE_FOR_ALL, "likewise"),
@@ -55,8 +51,7 @@ def test_every_matrix_is_measured_or_named(name: str, tmp_path: Path) -> None:
     assert len(matrices) >= 1 and matrices & measured
     for key in matrices - measured:
         (why,) = [why for end, (why, _) in LEFT.items() if key.endswith(end)]
-        # a tied matrix counts with the module that owns it first
-        assert any(why in reason for other, reason in reasons.items() if other == key or why == SHARED), reasons
+        assert why in reasons[key], reasons
 
 
 def test_conv1d_of_gpt2_has_the_moments_of_its_own_inputs(tmp_path: Path) -> None:

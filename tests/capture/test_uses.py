@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from lcaudit.capture import measure
+from lcaudit.core.types import Counts
 from lcaudit.capture._batches import batches, edges, spans
 from lcaudit.capture._rows import kept
 from lcaudit.capture._weights import Weights
@@ -197,9 +198,10 @@ def test_parts_of_parameters_are_recognised_by_their_storage():
     assert weights.overlapping(parts) == {parts[1], parts[2]}
 
 
-def test_a_wide_vocabulary_costs_nothing_when_it_is_refused():
+def test_a_wide_vocabulary_takes_no_matrix():
     model = nn.Sequential(nn.Embedding(50_000, 3), nn.Flatten(), nn.Linear(6, 2))
     tokens = torch.from_numpy(np.random.default_rng(0).integers(0, 50_000, (20, 2)))
     moments = run(model, tokens)
-    assert [one.layer.name for one in moments.layers] == ["2"]
-    assert moments.not_audited[0].reason == "its vocabulary has 50000 entries, and Σ_x is kept for at most 1024"
+    assert [one.layer.name for one in moments.layers] == ["0", "2"] and not moments.not_audited
+    counts = moments.layers[0].inputs.second
+    assert isinstance(counts, Counts) and counts.squares.shape[1:] == (1, 50_000) and counts.squares.sum() == 40

@@ -85,6 +85,18 @@ def _tokens() -> torch.Tensor:
     return torch.randint(0, 7, (SAMPLES, 5))
 
 
+class LanguageModel(nn.Module):
+    """Token embedding and output layer with one weight."""
+
+    def __init__(self, bias: bool) -> None:
+        super().__init__()
+        self.tokens, self.head = nn.Embedding(7, 4), nn.Linear(4, 7, bias=bias)
+        self.head.weight = self.tokens.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.tokens(x).tanh().mean(1))
+
+
 def embedding() -> list[Case]:
     """Rows of the table."""
 
@@ -99,7 +111,13 @@ def embedding() -> list[Case]:
         embedding.max_norm = None
         return itself(twin)
 
+    def apart(model: nn.Module) -> tuple[nn.Module, dict[str, nn.Module]]:
+        twin = copy.deepcopy(model)
+        twin.head.weight = nn.Parameter(twin.head.weight.detach().clone())
+        return itself(twin)
+
     return [
+        Case("Embedding", "weight shared with the output layer, each by itself", LanguageModel, _tokens, apart),
         Case("Embedding", "tokens", body(), _tokens, biases=(True,)),
         Case("Embedding", "padding_idx", body(padding_idx=0), _tokens, biases=(True,)),
         Case("Embedding", "max_norm", body(max_norm=1.5), _tokens, twin=renormed, biases=(True,)),

@@ -28,18 +28,6 @@ class Applied(nn.Module):
         return self.head(self.rule(self, x).tanh())
 
 
-class LanguageModel(nn.Module):
-    """Token embedding and output layer with one weight."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tokens, self.head = nn.Embedding(7, 4), nn.Linear(4, 7, bias=False)
-        self.head.weight = self.tokens.weight
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.tokens(x).tanh().mean(1))
-
-
 class Positions(nn.Module):
     """A learned embedding of positions, looked up once for the whole batch."""
 
@@ -85,15 +73,6 @@ REFUSED = (
     _normalisation("GroupNorm", lambda: nn.GroupNorm(2, 4), 4, 4, 4),
     _normalisation("LayerNorm", lambda: nn.LayerNorm(5), 5),
     _normalisation("RMSNorm", lambda: nn.RMSNorm(5), 5),
-    Refused(
-        "Embedding", "more than 1024 entries",
-        lambda: Pooled(nn.Sequential(nn.Embedding(1025, 4), nn.Tanh(), nn.Linear(4, 4)), 4), _tokens(1025), "body.0",
-        "its vocabulary has 1025 entries, and Σ_x is kept for at most 1024",
-    ),
-    Refused(
-        "Embedding", "weight shared with the output layer", LanguageModel, _tokens(7), "tokens",
-        "its weight is shared with head and used in two ways: embedding and linear",
-    ),
     Refused("Embedding", "looked up once for the whole batch", Positions, floats(6, 4), "positions", UNEVEN),
     Refused(
         "EmbeddingBag", "any", lambda: Applied(lambda m, x: m.bag(x), 4, bag=nn.EmbeddingBag(7, 4)), _tokens(7), "bag",

@@ -73,6 +73,10 @@ def _all_rows(call: Call) -> torch.Tensor | None:
     return None
 
 
+def _no_counts(call: Call) -> bool:
+    return False
+
+
 def _as_called(module: Any, inputs: torch.Tensor, call: Call) -> Call:
     return call
 
@@ -94,6 +98,7 @@ class Handler:
             order, in one piece where ``maskable``; reads shapes and options of the call, no numbers.
         maskable: whether single rows can be left out.
         keeps_rows: whether the accumulator can hand its rows to a store.
+        counts: call → whether its rows are one-hot and Σ_x is kept as :class:`lcaudit.core.types.Counts`.
         kept: call → bool, which rows have a gradient; ``None`` for all.
         undress: module, its input, the call inside it → the call as the module means it, with its input.
         run: function, call, arguments → output; never writes to the weight.
@@ -116,6 +121,7 @@ class Handler:
     gradient_rows: Callable[[Call, torch.Tensor], Iterator[torch.Tensor]]
     maskable: bool = True
     keeps_rows: bool = True
+    counts: Callable[[Call], bool] = _no_counts
     kept: Callable[[Call], torch.Tensor | None] = _all_rows
     undress: Callable[[Any, torch.Tensor, Call], Call] = _as_called
     run: Callable[[Any, Call, tuple[Any, ...], Mapping[str, Any]], torch.Tensor] = _plain

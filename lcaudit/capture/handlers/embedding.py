@@ -1,7 +1,7 @@
 """``torch.nn.Embedding`` and ``F.embedding``: a row is a one-hot vector over the vocabulary.
 
-Σ_x is then diagonal and holds the tokens' frequencies. It is kept as a full matrix, like every other,
-which is only sensible for small vocabularies. Entries at ``padding_idx`` get no gradient: their rows
+Σ_x is then diagonal and holds the tokens' frequencies. For a small vocabulary it is kept as a full matrix,
+like every other, so that figures have intervals; for a large one as the frequencies alone. Entries at ``padding_idx`` get no gradient: their rows
 are left out of both factors.
 """
 
@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from lcaudit.capture.handlers._base import Accumulator, Call, Handler, Shape, arguments
 from lcaudit.capture.handlers.linear import gradient_rows
 from lcaudit.capture.stores import Store
-from lcaudit.core.types import InputMoments
+from lcaudit.core.types import Counts, InputMoments
 
-#: Largest vocabulary whose Σ_x is kept: 8 MiB for each group of samples.
+#: Largest vocabulary whose Σ_x is kept as a matrix: 8 MiB for each group of samples.
 MOST_ENTRIES = 1024
 
 _NAMES = "input weight padding_idx max_norm norm_type scale_grad_by_freq sparse"
@@ -30,14 +30,8 @@ def _read(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Ca
     padding = given.get("padding_idx")
     if padding is not None:
         padding %= given["weight"].shape[0]
-    return Call(given["input"], given["weight"], outputs_first=False, options=padding)
-
-
-def _refuse(call: Call) -> str:
-    entries = call.weight.shape[0]
-    if entries <= MOST_ENTRIES:
-        return ""
-    return f"its vocabulary has {entries} entries, and Σ_x is kept for at most {MOST_ENTRIES}"
+    # two vocabularies' ids are not the same rows, even where one tensor holds both
+    return Call(given["input"], given["weight"], outputs_first=False, options=(padding, len(given["weight"])))
 
 
 def _run(function: Any, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> torch.Tensor:
@@ -48,7 +42,12 @@ def _run(function: Any, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, 
 
 
 def _kept(call: Call) -> torch.Tensor | None:
-    return None if call.options is None else call.inputs.reshape(-1) != call.options
+    padding, _ = call.options
+    return None if padding is None else call.inputs.reshape(-1) != padding
+
+
+def _counts(call: Call) -> bool:
+    return call.weight.shape[0] > MOST_ENTRIES
 
 
 class _Sums:
@@ -56,6 +55,7 @@ class _Sums:
 
     def __init__(self, call: Call, groups: int, device: torch.device) -> None:
         self.counts = torch.zeros(groups, call.weight.shape[0], dtype=torch.int64, device=device)
+        self.wide = _counts(call)
 
     def add(self, call: Call, group: int, keep: torch.Tensor | None) -> None:
         tokens = call.inputs.reshape(-1)
@@ -74,7 +74,7 @@ class _Sums:
         counts = self.counts.cpu().double().unsqueeze(1)
         entries = counts.shape[-1]
         return InputMoments(
-            second=torch.diag_embed(counts),
+            second=Counts(counts) if self.wide else torch.diag_embed(counts),
             first=counts,
             channel=torch.arange(entries),
             channel_sum=counts,
@@ -94,13 +94,14 @@ HANDLER = Handler(
     owner=torch.nn.Module,
     modules=(torch.nn.Embedding,),
     read=_read,
-    refuse=_refuse,
+    refuse=lambda call: "",
     shape=lambda call: Shape(call.weight.shape[0], call.weight.shape[1], 1),
     geometry=lambda call: "",
     accumulator=_accumulator,
     rows=lambda call: tuple(call.inputs.shape),
     gradient_rows=gradient_rows,
     keeps_rows=False,
+    counts=_counts,
     operations=lambda call, groups: 0,
     kept=_kept,
     run=_run,

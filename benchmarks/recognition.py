@@ -173,12 +173,12 @@ def agree(one: torch.nn.Module, other: torch.nn.Module, shape: Sequence[int]) ->
 
 
 def clips(name: str, path: Path) -> Path:
-    """Four clips of 8 frames of 112², or of what torchvision says that the network needs at least."""
+    """Four clips of 8 frames, or of the least that torchvision says, at the size that it cuts them to."""
     import torchvision
 
-    least = torchvision.models.get_model_weights(name).DEFAULT.meta
-    frames, side = max(8, least.get("min_temporal_size", 1)), max(112, *least["min_size"])
-    numbers = np.random.default_rng(0).normal(size=(4, 3, frames, side, side)).astype(np.float32)
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    frames, sides = max(8, weights.meta.get("min_temporal_size", 1)), weights.transforms().crop_size
+    numbers = np.random.default_rng(0).normal(size=(4, 3, frames, *sides)).astype(np.float32)
     np.savez(path, images=numbers)
     return path
 

@@ -22,6 +22,9 @@ from lcaudit.core.text import count
 
 #: Sides from which rows are kept where they are fewer; the sums of a narrower layer are small, and usual.
 WIDE = 1024
+#: Operations of the rows' inner products, of which their eigenvalues take several times as many: beyond it a wide
+#: layer's rows are sketched, since it would take longer than all the rest. About a minute on one core.
+MOST_WORK = 10**12
 #: Dimensions of a sketch, and how small it may become.
 SPAN, LEAST_SPAN = 128, 32
 #: Groups of samples, in turn, that a layer whose sums are too large may come down to.
@@ -62,6 +65,11 @@ class Form:
         vectors = min(self.span, self.side) + TESTS
         return squares + 8 * self.side * (vectors * (1 + self.pairs) + self.pairs)
 
+    @property
+    def long(self) -> bool:
+        """Whether the rows' eigenvalues would take longer than all the rest."""
+        return self.rows is not None and self.rows < self.side and self.rows**2 * self.side * self.pairs > MOST_WORK
+
     def store(self, device: torch.device) -> Store | None:
         """An empty one; ``None`` for sums and counts, which the layer's kind makes itself."""
         if self.kind in ("sums", "counts"):
@@ -75,7 +83,7 @@ class Form:
         """Forms that could take this one's place, the better ones first."""
         if self.only_sums:
             return
-        if self.kind == "sums" and self.rows is not None and self.rows < self.side:
+        if self.kind == "sums" and self.rows is not None and self.rows < self.side and not self.long:
             yield replace(self, kind="rows")
         if self.kind != "sketch":
             yield replace(self, kind="sketch")
@@ -90,6 +98,12 @@ class Form:
         if self.kind == "rows":
             assert self.rows is not None, "kept only where they can be counted"
             return f"{self.name}: {count(self.rows, 'row')} kept, fewer than the {self.side} entries of each"
+        if self.kind == "sketch" and self.long and self.rows is not None:
+            return (
+                f"{self.name}: a sketch of {min(self.span, self.side)} dimensions, since eigenvalues from its "
+                f"{count(self.rows, 'row')} of {self.side} entries would take longer than all the rest; figures are "
+                "bounds for this very probe"
+            )
         if self.kind == "sketch":
             sums = replace(self, kind="sums", groups=FEWER_GROUPS[-1]).nbytes
             told = [f"its sums would take {words(sums)}"]
@@ -165,7 +179,7 @@ def usual(found: Found, looked: int, *, samples: int, groups: int, passes: int |
     def form(name: str, side: int, many: int | None, only_sums: bool) -> Form:
         sums = Form(name, "sums", groups, shape.groups, side, many, dtype, only_sums=only_sums)
         fewer = many is not None and side >= WIDE and many < side and not only_sums
-        return replace(sums, kind="rows") if fewer else sums
+        return replace(sums, kind="sketch" if sums.long else "rows") if fewer else sums
 
     inputs = form("Σ_x", shape.inputs, rows, plain)
     return Forms(

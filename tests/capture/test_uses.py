@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from lcaudit.capture import measure
-from lcaudit.core.types import Counts
 from lcaudit.capture._batches import batches, edges, spans
 from lcaudit.capture._rows import kept
 from lcaudit.capture._weights import Weights
+from lcaudit.core.types import Counts
 from tests.cases import network, probe
 from tests.conformance.case_attention import EncoderLayer
 from tests.conformance.case_wiring import Checkpointed, Functional, Shared, Tied

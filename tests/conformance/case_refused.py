@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from tests.conformance.case_base import SAMPLES, Pooled, Refused, floats, padded, real, stack
+from tests.conformance.case_base import SAMPLES, Refused, floats, padded, real, stack
 
 RECURRENT = "a recurrent layer runs its steps in one operation: their inputs and gradients cannot be seen"
 NORMALISATION = "scale and shift of a normalisation: they have no Kronecker form"

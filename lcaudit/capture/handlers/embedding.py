@@ -1,8 +1,8 @@
 """``torch.nn.Embedding`` and ``F.embedding``: a row is a one-hot vector over the vocabulary.
 
 Σ_x is then diagonal and holds the tokens' frequencies. For a small vocabulary it is kept as a full matrix,
-like every other, so that figures have intervals; for a large one as the frequencies alone. Entries at ``padding_idx`` get no gradient: their rows
-are left out of both factors.
+like every other, so that figures have intervals; for a large one as the frequencies alone. Entries at
+``padding_idx`` get no gradient: their rows are left out of both factors.
 """
 
 from __future__ import annotations

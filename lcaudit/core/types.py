@@ -266,6 +266,11 @@ class Counts:
 
     squares: torch.Tensor
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of the tensor."""
+        return self.squares.nbytes
+
 
 #: Sums Σ x xᵀ [G, K, d, d] apart for each group of samples, or what stands for them.
 SecondMoments: TypeAlias = "torch.Tensor | KeptRows | Sketch | Counts"

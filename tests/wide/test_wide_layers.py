@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from lcaudit.capture import measure
+from lcaudit.capture import budget, measure
+from lcaudit.capture.plan import plan_run
+from lcaudit.capture.run import EXPECTED
 from lcaudit.core.errors import LimitExceeded
-from lcaudit.core.types import KeptRows, Sketch
+from lcaudit.core.types import Counts, KeptRows, Sketch
 from lcaudit.spectra import analyse
 from tests.cases import mlp, network, probe
 from tests.wide.test_sketch import ends
@@ -122,6 +124,40 @@ def test_a_head_over_tokens_from_a_sketch():
     for p in ("50", "80"):
         low, high = ends(found.condition_number[p])
         assert low <= values[0] / values[int(np.ceil(int(p) / 100 * 1499)) - 1] <= high
+
+
+def test_rows_whose_eigenvalues_would_take_too_long_are_sketched(monkeypatch):
+    torch.manual_seed(5)
+    model, inputs = mlp(2000, 8, 3), torch.rand(300, 2000)
+    monkeypatch.setattr(budget, "MOST_WORK", 300**2 * 2000)
+    assert isinstance(run(model, inputs, 2**30).layers[0].inputs.second, KeptRows)
+    monkeypatch.setattr(budget, "MOST_WORK", 300**2 * 2000 - 1)
+    wide = run(model, inputs, 2**30).layers[0]
+    assert isinstance(wide.inputs.second, Sketch)
+    assert "Σ_x: a sketch of 128 dimensions, since eigenvalues from its 300 rows of 2000 entries would" in wide.form
+    low, high = ends(analyse(wide, float32=True).input.largest)
+    rows = inputs.double()
+    assert low <= float(torch.linalg.eigvalsh(rows @ rows.T / 300)[-1]) * (1 + 1e-6) <= high * (1 + 1e-5)
+
+
+def test_counts_take_what_the_plan_says():
+    torch.manual_seed(6)
+    model, tokens = (
+        nn.Sequential(nn.Embedding(3000, 4), nn.Flatten(), nn.Linear(12, 2)),
+        torch.randint(0, 3000, (50, 3)),
+    )
+    counts = run(model, tokens, 2**30).layers[0].inputs.second
+    assert isinstance(counts, Counts) and counts.nbytes == 8 * 10 * 3000
+    inputs = plan(model, tokens).moments[0]
+    assert (inputs.form, inputs.nbytes, inputs.operations) == ("counts", counts.nbytes, 0)
+
+
+def plan(model, inputs):
+    layers, _ = plan_run(
+        network(model), probe(inputs), device=torch.device("cpu"), dtype=torch.float32, batch_size=50, task="auto",
+        ignore_index=-100, fisher=EXPECTED, convention="kfac", layers=(), max_memory=2**30,
+    )  # fmt: skip
+    return layers[0]
 
 
 def test_a_smaller_memory_takes_fewer_groups_then_other_forms_then_refuses():

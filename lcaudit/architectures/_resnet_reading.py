@@ -10,6 +10,8 @@ from lcaudit.architectures._reading import Shapes, Unlike, fit, indices, side
 if TYPE_CHECKING:  # what is no residual network is told without torch
     from lcaudit.architectures._resnet import Layout, ResNet
 
+#: What the last layer is called: the code bases' own names, then what those who replace it write.
+HEADS = ("linear", "fc", "classifier", "head", "last_linear", "output", "final", "logits")
 #: Neither code base goes beyond four stages; a fifth would be another network.
 STAGES = (3, 4)
 
@@ -35,9 +37,13 @@ def read_layout(shapes: Shapes, max_pool: bool) -> Layout:
         shortcut = _only(shapes, ("shortcut", "downsample"), "shortcut") or "shortcut"
         projected = any(f".{shortcut}." in key for key in shapes)
         option = "B" if projected else "A"
-        head = _only(shapes, ("linear", "fc"), "last layer")
+        head = _only(shapes, HEADS, "last layer")
         if head is None:
-            raise Unlike("it has neither linear.weight nor fc.weight")
+            raise Unlike(
+                "its last layer is not "
+                + ", ".join(f"{name}.weight" for name in HEADS[:-1])
+                + f" or {HEADS[-1]}.weight"
+            )
         if outputs % widths[0]:
             raise Unlike(f"a block of width {widths[0]} gives {outputs} channels")
         from lcaudit.architectures._resnet import Layout, ResNet

@@ -1,7 +1,7 @@
 """CIFAR-style residual networks: a 3×3 stem, three or four stages, global average pooling.
 
-Recognised by the names ``conv1 bn1 layer1…layer4`` and ``linear`` or ``fc``, any number of blocks,
-width, input channels and classes. Names and shapes of the public code bases tell the rest apart:
+Recognised by the names ``conv1 bn1 layer1…layer4`` and ``linear``, ``fc`` or another usual name, any number of
+blocks, width, input channels and classes. Names and shapes of the public code bases tell the rest apart:
 
 - ``shortcut`` and ``linear``, or no shortcut tensors and ``linear``: akamaster/pytorch_resnet_cifar10
   (three stages, option A: every second pixel, half of the new zero channels on each side) and

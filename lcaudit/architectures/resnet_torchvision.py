@@ -1,4 +1,4 @@
-"""Residual networks under torchvision's names, with the max pooling after the stem.
+"""Residual networks under torchvision's names, with the max pooling after the stem; the head's may be another.
 
 A 7×7 stem of stride 2 and 3×3 max pooling is the ImageNet network (ResNet-18 to -152, wide ResNet,
 ResNeXt). With a 3×3 stem the same names are used by code that keeps the max pooling
@@ -38,7 +38,7 @@ def _read(shapes: Shapes) -> Match:
     if stem not in (3, 7):
         raise Unlike(f"its stem is {stem}×{stem}, expected 7×7 or 3×3", close=1)
     layout = read_layout(shapes, max_pool=True)
-    if (len(layout.blocks), layout.shortcut, layout.head, layout.option) != (4, "downsample", "fc", "B"):
+    if (len(layout.blocks), layout.shortcut, layout.option) != (4, "downsample", "B") or layout.head == "linear":
         raise Unlike("expected four stages with projection shortcuts named downsample, and fc", close=1)
     imagenet = stem == 7
     rival = Evidence(RIVAL, "timm's anti-aliased ResNets have the same tensors and blur where they subsample")

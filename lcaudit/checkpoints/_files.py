@@ -177,5 +177,7 @@ def _cannot_read(label: str, error: OSError | ValueError, folder: Path | None) -
     if isinstance(error, FileNotFoundError) and folder is not None:
         return MalformedInput(f"{label}: this file is missing from the folder", "download the whole folder again")
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        return UsageError(f"{label}: no such file or folder", "check the path")
+        return UsageError(
+            f"{label}: no such file or folder", "check the path; a repository of the Hub is called namespace/name"
+        )
     return EnvironmentFailure(f"{label}: cannot be read: {reason}", "check the path and its permissions")

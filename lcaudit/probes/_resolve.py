@@ -77,7 +77,7 @@ def find(
         found = open_repository(data, split, columns, most, progress)
         if found is not None:
             return replace(found, notes=(*unused, *found.notes)), "", Path(found.source), ()
-        raise ProbeUnavailable(f"{display_name(data) or 'an empty name'} is neither a data set nor a path", _accepted())
+        raise _nowhere(data, path)
     if path.is_dir():
         _no_columns(columns, data)
         for name, dataset in datasets().items():
@@ -99,6 +99,17 @@ def find(
             return replace(samples, notes=(*unused, *samples.notes)), "", path, ()
     seen = next((words for magic, words in _OTHER if start.startswith(magic)), "no kind of data that lcaudit reads")
     raise MalformedInput(f"{display_name(data)} is {seen}", _accepted())
+
+
+def _nowhere(data: str, path: Path) -> ProbeUnavailable:
+    """What is neither known nor here nor the Hub's."""
+    said = display_name(data) or "an empty name"
+    if path.suffix or data.startswith(("/", ".", "~")):
+        return ProbeUnavailable(f"{said}: no such file or folder", "check the path")
+    hint = f"pass one of {', '.join(datasets())}, a data set of the Hub (hf:ns/name), or a path that exists"
+    if data.count("/") == 1:
+        hint = f"for the Hub's data set of this name type hf:{said}; for a path, check it"
+    return ProbeUnavailable(f"{said} is neither a data set nor a path", hint)
 
 
 def _named(name: str, root: Path | None, split: str | None, most: int, progress: hub.Progress) -> Samples:

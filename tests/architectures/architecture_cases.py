@@ -123,7 +123,7 @@ def resnet_function(state: State, x: torch.Tensor, max_pool: bool = False) -> to
             zeros = torch.zeros_like(x[:, : (y.shape[1] - x.shape[1]) // 2, ::2, ::2])
             x = torch.cat([zeros, x[:, :, ::2, ::2], zeros], 1)
         x = torch.relu(x + y)
-    head = "linear" if "linear.weight" in state else "fc"
+    head = next(key for key in state if "." not in key.removesuffix(".weight") and state[key].dim() == 2)[:-7]
     return x.mean((2, 3)) @ state[f"{head}.weight"].T + state[f"{head}.bias"]
 
 
@@ -180,6 +180,16 @@ CASES: dict[str, Case] = {
         shape=(1, 8, 8), blocks=(3, 3, 3), widths=(4, 8, 16), shortcut=None, head="linear", channels=1
     ),
     "option A with fc": resnet_case(blocks=(1, 2, 3), widths=(4, 8, 16), shortcut=None, head="fc"),
+    "another head": resnet_case(blocks=(1, 1, 1), widths=(4, 8, 16), shortcut=None, head="classifier"),
+    "torchvision, another head": resnet_case(
+        "resnet_torchvision",
+        (3, 64, 64),
+        blocks=(1, 1, 1, 1),
+        widths=(4, 8, 16, 32),
+        shortcut="downsample",
+        head="head",
+        stem=7,
+    ),
     "three stages, option B": resnet_case(blocks=(1, 1, 1), widths=(8, 16, 32), shortcut="shortcut", head="linear"),
     "kuangliu": resnet_case(blocks=(2, 2, 2, 2), widths=(8, 16, 32, 64), shortcut="shortcut", head="linear"),
     "kuangliu bottleneck": resnet_case(

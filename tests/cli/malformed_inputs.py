@@ -309,7 +309,7 @@ for _name, _build, _kind, _says in (
     ("unknown data set", lambda folder: [str(WEIGHTS), "--data", "nonesuch"], "probe", "neither a data set nor"),
     ("empty data name", lambda folder: [str(WEIGHTS), "--data", ""], "probe", "an empty name"),
     ("hostile data name", lambda folder: [str(WEIGHTS), "--data", HOSTILE[2]], "probe", "a\\x0a::error::b\\x0d is"),
-    ("missing data path", lambda f: [str(WEIGHTS), "--data", str(f / "no.npz")], "probe", "neither a data set nor"),
+    ("missing data path", lambda f: [str(WEIGHTS), "--data", str(f / "no.npz")], "probe", "no such file or folder"),
     ("unknown split", lambda folder: [str(WEIGHTS), "--data", "digits", "--split", "dev"], "probe", "dev"),
     ("data set not here", lambda f: [str(WEIGHTS), "--data", "imagenet", "--data-root", str(f)], "probe", "not found"),
     ("data that is text", _data("data.csv", b"1,2,3\n"), "malformed", "no kind of data"),

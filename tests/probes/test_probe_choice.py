@@ -208,11 +208,23 @@ def test_digits_as_scikit_learn_gives_them(tmp_path: Path) -> None:
 
 
 def test_unknown_name_lists_what_there_is() -> None:
-    for data in ("cifar11", "no/such/file.npz", "", "a\0b", "x" * 5000):
-        with pytest.raises(ProbeUnavailable) as caught:
+    for data in ("cifar11", "no/such/thing", "", "a\0b", "x" * 5000):
+        with pytest.raises(ProbeUnavailable, match="is neither a data set nor a path") as caught:
             opened(data)
-        for word in ("cifar10", "digits", ".npz", ".safetensors", "folder"):
+        for word in ("cifar10", "digits", "hf:ns/name", "a path that exists"):
             assert word in caught.value.hint
+
+
+@pytest.mark.parametrize("data", ["no/such/file.npz", "./here", "/a/b", "~/c", "photos.tar"])
+def test_what_looks_like_a_path_is_told_that_it_is_not_there(data: str) -> None:
+    with pytest.raises(ProbeUnavailable, match="no such file or folder"):
+        opened(data)
+
+
+def test_what_looks_like_a_repository_is_told_how_to_name_one() -> None:
+    with pytest.raises(ProbeUnavailable) as caught:
+        opened("ns/data")
+    assert "hf:ns/data" in caught.value.hint
 
 
 def test_name_wins_over_a_file_and_a_separator_over_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,8 +67,9 @@ def test_wrapped_copies_are_the_same_network(name: str, tmp_path: Path) -> None:
     assert all(torch.equal(network.module.state_dict()[key], value) for key, value in state.items())
 
 
-def test_another_head_name_leaves_the_normalisation_to_the_probe(tmp_path: Path) -> None:
-    state = {key.replace("linear.", "fc."): value for key, value in plain().items()}
+@pytest.mark.parametrize("head", ["fc", "classifier", "head"])
+def test_another_head_name_leaves_the_normalisation_to_the_probe(head: str, tmp_path: Path) -> None:
+    state = {key.replace("linear.", f"{head}."): value for key, value in plain().items()}
     save_file(state, tmp_path / "copy.safetensors")
     networks = architectures.candidates(checkpoints.open_checkpoint(tmp_path / "copy.safetensors"))
     assert [one.record.title for one in networks] == ["ResNet-20 (CIFAR, option A shortcuts, width 16)"]

@@ -2,7 +2,8 @@
 
 What it means
     The input varies in fewer independent directions than it should. For the head of a classifier of C
-    classes that is fewer than C − 1, the number an arbitrary softmax needs. For other layers it is half,
+    classes that is fewer than C − 1, the number an arbitrary softmax needs, or than its width where that is
+    smaller, less one behind a normalisation (LayerNorm takes each sample's mean out). For other layers it is half,
     or less, of the features that are alive. The figure is the number of directions that are missing.
 
 Why it matters
@@ -73,7 +74,9 @@ def needed(spectra: LayerSpectra, classes: int) -> int:
     """Directions that the layer's input should have."""
     alive = spectra.input.dimension - spectra.input.zero
     if spectra.layer.is_head:
-        return min(max(1, classes - 1), spectra.input.dimension)
+        # a LayerNorm's outputs, less its shift and over its scale, add up to zero: one direction is gone by design
+        taken = spectra.layer.reads in ("normalisation", "unknown")
+        return max(1, min(classes - 1, spectra.input.dimension - taken))
     return alive // 2 + 1
 
 

@@ -106,7 +106,9 @@ def export(
     wanted, shaping = probes.chosen_shape(network, opening.sides(input_size), interpolation or "")
     notes = list(_said(found))
     given = (tuple(mean), tuple(std)) if mean is not None and std is not None else None
-    declared = _declaration(checkpoint, network, wanted, shaping, _normalisation(given, record, shaping, notes), record)
+    declared = _declaration(
+        checkpoint, network, wanted, shaping, _normalisation(given, record, shaping, found, notes), record
+    )
     if network.record.family in _NAMELESS:
         why, todo = _NAMELESS[network.record.family]
         notes.append(f"the network is {why} and was not written: {todo}")
@@ -147,7 +149,7 @@ def _said(found: Identification | None) -> tuple[str, ...]:
 
 def _normalisation(
     given: tuple[tuple[float, ...], tuple[float, ...]] | None, record: ProbeRecord | None, shaping: Shaping | None,
-    notes: list[str],
+    found: Identification | None, notes: list[str],
 ) -> tuple[tuple[float, ...], tuple[float, ...]] | None:  # fmt: skip
     """(mean, std) that are known of these very weights; never what others of this network are assumed to want."""
     if given:
@@ -155,7 +157,9 @@ def _normalisation(
     if record is not None and any(words in step for step in record.preprocessing for words in _EXCHANGED):
         notes.append("the probe exchanged channels or axes, which the metadata cannot hold: no normalisation written")
         return None
-    if record is not None and record.confidence in ("declared", "identified", "chosen by probe"):
+    # what a name suggests is not written where the probe was asked and did not bear it out
+    doubted = found is not None and found.decision == "ambiguous" and record and record.confidence == "identified"
+    if record is not None and record.confidence in ("declared", "identified", "chosen by probe") and not doubted:
         return record.normalisation.mean, record.normalisation.std
     if shaping and shaping.declared and shaping.normalisation.source:
         return shaping.normalisation.mean, shaping.normalisation.std

@@ -258,11 +258,7 @@ class Sketch:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How often each entry of one-hot rows was the one: the diagonal of a second moment that has no other part.
-
-    Attributes:
-        squares: float64 [G, K, d], whole numbers: Σ x² is Σ x.
-    """
+    """How often each entry of one-hot rows was the one, ``squares``: float64 [G, K, d], the whole second moment."""
 
     squares: torch.Tensor
 

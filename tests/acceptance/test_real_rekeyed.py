@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from lcaudit import architectures, capture, checkpoints, probes
 from lcaudit.core.errors import MalformedInput, UnknownArchitecture
 from lcaudit.core.types import Network
+from lcaudit.exporting import export
 from tests.cases import needs_shared
 
 pytestmark = needs_shared
@@ -122,3 +123,17 @@ def test_corrupted_copies_are_refused(corrupt: Callable[[State], State], tmp_pat
     with pytest.raises((UnknownArchitecture, MalformedInput)) as caught:
         saved(corrupt(plain()), tmp_path)
     assert "layer2.1" in caught.value.message or "conv1.weight" in caught.value.message
+
+
+def test_a_normalisation_that_only_names_suggest_is_not_exported_where_the_probe_does_not_bear_it_out(
+    tmp_path: Path,
+) -> None:
+    torch.manual_seed(0)
+    strange = {key: torch.randn_like(value) / 20 if value.dim() == 4 else value for key, value in plain().items()}
+    written = {}
+    for name, state in (("true", plain()), ("strange", strange)):
+        torch.save(state, tmp_path / f"{name}.pt")
+        written[name] = export(tmp_path / f"{name}.pt", str(TEST), samples=300)
+    assert written["true"].declared.mean == (0.485, 0.456, 0.406)
+    assert written["strange"].declared.mean == () == written["strange"].declared.std
+    assert any("not confirmed" in note for note in written["strange"].notes)

@@ -245,8 +245,8 @@ def page(text: str, data: dict[str, Any]) -> str:
     left = sum(row["outcome"] == "recognised" for row in rows) - len(audited) - len(failed)
     lines += [
         "",
-        f"Audited on four pictures from the file alone: {len(audited)} of {len(audited) + len(failed)} tried; "
-        f"{left} others that were recognised were not reached in the time given.",
+        f"Audited on four pictures from the file alone: {len(audited)} of {len(audited) + len(failed)} tried. "
+        f"Recognised, but not reached in the time given: {left}.",
     ]
     if audited:
         shares = sorted(row["coverage"] for row in audited)

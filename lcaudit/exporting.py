@@ -157,9 +157,10 @@ def _normalisation(
     if record is not None and any(words in step for step in record.preprocessing for words in _EXCHANGED):
         notes.append("the probe exchanged channels or axes, which the metadata cannot hold: no normalisation written")
         return None
-    # what a name suggests is not written where the probe was asked and did not bear it out
-    doubted = found is not None and found.decision == "ambiguous" and record and record.confidence == "identified"
-    if record is not None and record.confidence in ("declared", "identified", "chosen by probe") and not doubted:
+    trusted = ["declared", "chosen by probe"]
+    if found is None or found.decision != "ambiguous":  # else the probe was asked, and did not bear the names out
+        trusted.append("identified")
+    if record is not None and record.confidence in trusted:
         return record.normalisation.mean, record.normalisation.std
     if shaping and shaping.declared and shaping.normalisation.source:
         return shaping.normalisation.mean, shaping.normalisation.std

@@ -204,7 +204,7 @@ class LayerSums:
             name=found.weight.name,
             kind=found.kind,
             depth=found.depth,
-            parameters=sum(size for _, _, size in found.blocks),
+            parameters=0,  # counted at the end of the run: layers may share them
             inputs=shape.inputs * shape.groups,
             outputs=shape.outputs * shape.groups,
             groups=shape.groups,

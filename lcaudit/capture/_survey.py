@@ -64,7 +64,7 @@ class Found:
 
     @property
     def shared(self) -> str:
-        """Which other modules own the weight, in words; ``""`` for none."""
+        """Which other modules own the weight or apply it otherwise, in words; ``""`` for none."""
         names = dict.fromkeys((*self.weight.sharers, *filter(None, [self.apart])))
         return f"shared with {', '.join(map(display_name, names))}" if names else ""
 
@@ -200,15 +200,11 @@ class _Look:
 
     def settle(self) -> None:
         """Refuse what cannot be told apart."""
-        uses: dict[Block, list[Found]] = {}
-        for one in self.found.values():
-            if one.weight.block:
-                uses.setdefault(one.weight.block, []).append(one)
-        for first, second in (both for both in uses.values() if len(both) == 2):
-            first.apart, second.apart = second.weight.name, first.weight.name
         partly = self.weights.overlapping([one.weight.block for one in self.found.values() if one.weight.block])
         for one in self.found.values():
             block = one.weight.block
+            other = self.found.get(one.weight.other_use)
+            one.apart = other.weight.name if other else ""
             if block in partly:
                 one.refused = one.refused or "its weight is used both whole and in part"
             if block and block[0] in self.aside:

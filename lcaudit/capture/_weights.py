@@ -19,6 +19,7 @@ class Weight:
         key: tells weights apart. name: the owner's path in the state dict where the weight is its
             ``weight``, else the parameter's own, with its rows where it is a part: ``attn.in_proj_weight[0:8]``.
         block: its elements; ``None`` for a weight that its module computes before use.
+        looks_up: whether it is a table of rows here, and not a matrix.
         flipped: whether the tensor is the transpose of what is stored.
         sharers: paths of other modules that own the same parameter.
         of_module: whether it is its owner's ``weight``, and not a parameter of another name.
@@ -31,6 +32,12 @@ class Weight:
     flipped: bool
     sharers: tuple[str, ...] = ()
     of_module: bool = True
+    looks_up: bool = False
+
+    @property
+    def other_use(self) -> Any:
+        """Key of the same elements as a matrix where these are a table, and the other way round."""
+        return self.block, not self.looks_up
 
 
 class Weights:
@@ -95,7 +102,7 @@ class Weights:
             name += f"[{start // row}:{(start + size) // row}]"
         flipped = value is not whole and not value.is_contiguous()
         sharers = tuple(dict.fromkeys(other for other, _, _ in others if other != path))
-        return Weight((block, looks_up), name, owner, block, flipped, sharers, of_module)
+        return Weight((block, looks_up), name, owner, block, flipped, sharers, of_module, looks_up)
 
     def computed(self, path: str, owner: torch.nn.Module) -> Weight:
         """The weight that module ``owner`` computes from its parameters."""

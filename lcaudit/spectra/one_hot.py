@@ -22,7 +22,7 @@ class OneHotWhole:
     """A second moment of one-hot rows after a change; in the place of :class:`lcaudit.spectra.factor.Whole`.
 
     Attributes:
-        moment: its diagonal and means; no products. change: ``input``, ``centred``, ``centring`` or ``batch_norm``.
+        moment: its diagonal and means; no products. change: ``input``, ``centring`` or ``batch_norm``.
     """
 
     moment: SecondMoment
@@ -31,7 +31,7 @@ class OneHotWhole:
     @property
     def measured(self) -> np.ndarray:
         """[K, d], the diagonal before anything was subtracted."""
-        return self.moment.measured("centring" if self.change == "centred" else self.change)
+        return self.moment.measured(self.change)
 
     def eigenvalues(self) -> np.ndarray:
         """Descending, [K, d]."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
+import torch
 
 from lcaudit.core.measurements import PERCENTILES, Attribution, FactorSpectrum, WhatIf
 from lcaudit.core.quantity import Quantity, exact
-from lcaudit.core.types import Counts, InputSums, KeptRows, LayerMoments, Sketch
+from lcaudit.core.types import InputSums, KeptRows, LayerMoments, Sketch
 from lcaudit.spectra.bounds import Bounds, between, summary
 from lcaudit.spectra.closed_form import closed_form_bounds
 from lcaudit.spectra.correction import Treated
@@ -82,22 +84,24 @@ def input_side(sums: InputSums, float32: bool) -> InputSide:
     zero = layer.inputs - live
     if isinstance(inputs.second, Sketch):
         return _sketched_input(inputs.second, whole, layer.inputs, zero, mean_energy, n, wanted)
-    if isinstance(inputs.second, KeptRows):
-        dual = DualMoment(inputs.second, whole.rows, whole, float32)
-        enough, strained = False, 1.0
-        factors = {name: plain(dual.whole(name)) for name in INPUTS}
-        centred = plain(dual.whole("centred"))
-    elif isinstance(inputs.second, Counts):
-        enough, strained = False, 1.0
-        factors = {name: plain(OneHotWhole(whole, name)) for name in INPUTS}
-        centred = factors["centring"]
-    else:
+    if isinstance(inputs.second, torch.Tensor):
         enough = n >= wanted
         factors, strained = input_factors(grouped, groups, enough, float32)
-        if whole.centring_is_centred:
-            centred = factors["centring"]
-        else:
-            centred = plain(Whole(whole.centred(), whole.measured("centring"), float32))
+    else:
+        enough, strained = False, 1.0
+        kept = inputs.second
+        changed = (
+            DualMoment(kept, whole.rows, whole, float32).whole
+            if isinstance(kept, KeptRows)
+            else partial(OneHotWhole, whole)
+        )
+        factors = {name: plain(changed(name)) for name in INPUTS}
+    if whole.centring_is_centred:
+        centred = factors["centring"]
+    elif isinstance(inputs.second, torch.Tensor):
+        centred = plain(Whole(whole.centred(), whole.measured("centring"), float32))
+    else:
+        centred = plain(changed("centred"))
     judged = enough and strained <= 1
     figures = {name: treated(factor) for name, factor in factors.items()}
     now = figures["input"][[KAPPA_80]]

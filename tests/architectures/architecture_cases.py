@@ -123,7 +123,8 @@ def resnet_function(state: State, x: torch.Tensor, max_pool: bool = False) -> to
             zeros = torch.zeros_like(x[:, : (y.shape[1] - x.shape[1]) // 2, ::2, ::2])
             x = torch.cat([zeros, x[:, :, ::2, ::2], zeros], 1)
         x = torch.relu(x + y)
-    head = next(key for key in state if "." not in key.removesuffix(".weight") and state[key].dim() == 2)[:-7]
+    names = (key.removesuffix(".weight") for key, tensor in state.items() if tensor.dim() == 2)
+    head = next(name for name in names if "." not in name)
     return x.mean((2, 3)) @ state[f"{head}.weight"].T + state[f"{head}.bias"]
 
 
@@ -131,6 +132,9 @@ def resnet_case(family: str = "resnet_cifar", shape: tuple[int, ...] = (3, 32, 3
     max_pool = family == "resnet_torchvision"
     state = functools.partial(resnet_state, **options)  # type: ignore[arg-type]
     return Case(family, state, functools.partial(resnet_function, max_pool=max_pool), shape, 7)
+
+
+imagenet_case = functools.partial(resnet_case, "resnet_torchvision", (3, 64, 64), shortcut="downsample", stem=7)
 
 
 def sequential_case(family: str, make: Callable[[], nn.Module], shape: tuple[int, ...], classes: int) -> Case:
@@ -181,15 +185,7 @@ CASES: dict[str, Case] = {
     ),
     "option A with fc": resnet_case(blocks=(1, 2, 3), widths=(4, 8, 16), shortcut=None, head="fc"),
     "another head": resnet_case(blocks=(1, 1, 1), widths=(4, 8, 16), shortcut=None, head="classifier"),
-    "torchvision, another head": resnet_case(
-        "resnet_torchvision",
-        (3, 64, 64),
-        blocks=(1, 1, 1, 1),
-        widths=(4, 8, 16, 32),
-        shortcut="downsample",
-        head="head",
-        stem=7,
-    ),
+    "torchvision, another head": imagenet_case(blocks=(1, 1, 1, 1), widths=(4, 8, 16, 32), head="head"),
     "three stages, option B": resnet_case(blocks=(1, 1, 1), widths=(8, 16, 32), shortcut="shortcut", head="linear"),
     "kuangliu": resnet_case(blocks=(2, 2, 2, 2), widths=(8, 16, 32, 64), shortcut="shortcut", head="linear"),
     "kuangliu bottleneck": resnet_case(
@@ -199,25 +195,9 @@ CASES: dict[str, Case] = {
     "bearpaw bottleneck": resnet_case(
         blocks=(2, 2, 2), widths=(4, 8, 16), shortcut="downsample", head="fc", bottleneck=True
     ),
-    "torchvision": resnet_case(
-        "resnet_torchvision",
-        (3, 64, 64),
-        blocks=(2, 2, 2, 2),
-        widths=(4, 8, 16, 32),
-        shortcut="downsample",
-        head="fc",
-        stem=7,
-    ),
-    "torchvision groups": resnet_case(
-        "resnet_torchvision",
-        (3, 64, 64),
-        blocks=(1, 1, 1, 1),
-        widths=(8, 16, 32, 64),
-        shortcut="downsample",
-        head="fc",
-        stem=7,
-        bottleneck=True,
-        groups=4,
+    "torchvision": imagenet_case(blocks=(2, 2, 2, 2), widths=(4, 8, 16, 32), head="fc"),
+    "torchvision groups": imagenet_case(
+        blocks=(1, 1, 1, 1), widths=(8, 16, 32, 64), head="fc", bottleneck=True, groups=4
     ),
     "vgg": sequential_case("vgg_cifar", lambda: vgg(VGG11, True, lambda: nn.Linear(16, 10)), (3, 32, 32), 10),
     "vgg three layers": sequential_case(

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lcaudit.architectures._chain import Slot, read_slot
-from lcaudit.architectures._reading import Unlike
+from lcaudit.core.errors import MalformedInput
 
 
 class Chain(nn.Sequential):
@@ -22,14 +22,14 @@ def build_chain(variant: Mapping[str, str | int | bool]) -> nn.Module:
     """The chain of ``variant["layers"]`` under the attribute path ``variant["prefix"]``.
 
     Raises:
-        Unlike: the prefix is a name that a module cannot have, or the layers do not follow each other.
+        MalformedInput: the prefix is a name that a module cannot have.
     """
     module: nn.Module = Chain(*_modules([read_slot(text) for text in str(variant["layers"]).split()]))
     for name in reversed(str(variant["prefix"]).split(".")):
         if name:
             outer = nn.Sequential()
             if hasattr(outer, name):
-                raise Unlike(f"{name} is not a name for a part of a network")
+                raise MalformedInput(f"{name} is not a name for a part of a network", "rename the keys and save again")
             outer.add_module(name, module)
             module = outer
     return module
@@ -37,19 +37,13 @@ def build_chain(variant: Mapping[str, str | int | bool]) -> nn.Module:
 
 def _modules(slots: Sequence[Slot]) -> list[nn.Module]:
     modules: list[nn.Module] = []
-    width, image = 0, False
+    width = 0
     for slot in slots:
-        if width and not image and slot.inputs and slot.inputs != width:
-            raise Unlike(f"a layer that reads {slot.inputs} numbers follows one that gives {width}")
-        if slot.kind == "norm2d" and width and slot.inputs != width:
-            raise Unlike(f"a batch norm of {slot.inputs} channels follows {width} channels")
         match slot.kind:
             case "linear":
                 modules.append(nn.Linear(slot.inputs, slot.outputs, bias=slot.bias))
             case "conv":
                 inputs = width or slot.inputs
-                if inputs % slot.inputs or slot.outputs % (inputs // slot.inputs):
-                    raise Unlike(f"a convolution reads {slot.inputs} of {inputs} channels")
                 groups = inputs // slot.inputs
                 padding = slot.kernel // 2
                 modules.append(nn.Conv2d(inputs, slot.outputs, slot.kernel, 1, padding, groups=groups, bias=slot.bias))
@@ -65,5 +59,4 @@ def _modules(slots: Sequence[Slot]) -> list[nn.Module]:
                 assert kind == "flatten", kind
                 modules.append(nn.Flatten())
         width = slot.outputs or width
-        image = slot.kind in ("conv", "norm2d") or (image and slot.kind != "linear")
     return modules

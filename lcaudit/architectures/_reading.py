@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from lcaudit.core.measurements import Normalisation
 from lcaudit.core.text import count, display_name, one_line
 from lcaudit.core.types import Match, Shaping
-
-if TYPE_CHECKING:  # most tensors are told from their names alone, without torch
-    import torch
 
 Shapes = Mapping[str, tuple[int, ...]]
 #: Step name of a piece of evidence that lowers the confidence to ``assumed``: public code exists that
@@ -97,12 +93,33 @@ def indices(shapes: Shapes, prefix: str) -> list[int]:
     return sorted(found)
 
 
-def fit(build: Callable[[], torch.nn.Module], shapes: Shapes) -> None:
-    """Raise :class:`Unlike` unless the network has exactly these tensors. Allocates none of them."""
-    import torch
+class Expected(dict[str, tuple[int, ...]]):
+    """A network's names and shapes, written down without torch: `lcaudit identify` answers before it is imported.
 
-    with torch.device("meta"):
-        expected = {key: tuple(value.shape) for key, value in build().state_dict().items() if not key.endswith(COUNTER)}
+    That they are those of the module which the family builds is tested, and made sure of whenever weights are loaded.
+    """
+
+    def convolution(
+        self, path: str, inputs: int, outputs: int, kernel: int, groups: int = 1, bias: bool = False
+    ) -> None:
+        """``inputs``: channels of the whole image, whatever the groups."""
+        self[f"{path}.weight"] = (outputs, inputs // groups, kernel, kernel)
+        if bias:
+            self[f"{path}.bias"] = (outputs,)
+
+    def batch_norm(self, path: str, width: int) -> None:
+        """Gain, shift and the running statistics; its counter is nobody's evidence."""
+        self.update({f"{path}.{name}": (width,) for name in ("weight", "bias", "running_mean", "running_var")})
+
+    def linear(self, path: str, inputs: int, outputs: int, bias: bool = True) -> None:
+        """A matrix of outputs × inputs."""
+        self[f"{path}.weight"] = (outputs, inputs)
+        if bias:
+            self[f"{path}.bias"] = (outputs,)
+
+
+def fit(expected: Shapes, shapes: Shapes) -> None:
+    """Raise :class:`Unlike` unless the tensors are exactly those expected."""
     differences = compare(expected, shapes)
     if differences:
         shared = sum(shapes.get(key) == shape for key, shape in expected.items())

@@ -1,7 +1,7 @@
 """Recognition by names and shapes alone: nothing is loaded, and no library is needed.
 
-Takes the steps of ``_resolver`` in its order. A claim of ``config.json`` is held against the index; torch is
-imported only where a family has to be built to compare its shapes.
+Takes the steps of ``_resolver`` in its order. A claim of ``config.json`` is held against the index; torch is never
+imported.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def recognise(shapes: Shapes, config: Mapping[str, Any], texts: Mapping[str, str
         shapes: by key, prefixes undone. config: the ``config.json`` beside the weights, unchecked.
         texts: the file's own metadata, unchecked.
 
-    Cost: milliseconds, and seconds where a family's torch is needed.
+    Cost: milliseconds.
     """
     found = look_up(shapes)
     exact = [one for one in found if one.exact]
@@ -50,7 +50,7 @@ def recognise(shapes: Shapes, config: Mapping[str, Any], texts: Mapping[str, str
         return replace(claimed, evidence=(*doubts, *claimed.evidence))
     doubts += more
     if exact and len({one.function for one in exact}) == 1:
-        return _from_index(exact, doubts)  # one function: no family, and no torch, has to be asked
+        return _from_index(exact, doubts)  # one function: no family has to be asked
     matches, reasons = _families(shapes)
     if len(matches) > 1:
         rivals = tuple(Rival(name, match.title) for name, match in matches.items())

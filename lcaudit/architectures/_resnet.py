@@ -8,43 +8,11 @@ Source: He, Zhang, Ren and Sun 2016, "Deep residual learning for image recogniti
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 from torch.nn import functional
 
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """What distinguishes one residual network from another.
-
-    Attributes:
-        channels: of the input image.
-        stem: kernel side of the first convolution; 7 has stride 2, 1 and 3 have stride 1.
-        max_pool: whether a 3×3 max pooling of stride 2 follows the stem.
-        stem_width: channels after the stem.
-        blocks, widths: per stage; widths are those inside the block.
-        expansion: output channels / inner width; with ``bottleneck`` the output comes from a third,
-            1×1, convolution, otherwise it is 1.
-        groups: of the 3×3 convolution in a bottleneck.
-        option: ``A`` (no parameters: subsample, pad with zero channels) or ``B`` (1×1 convolution).
-        shortcut, head: attribute names.
-    """
-
-    channels: int
-    stem: int
-    max_pool: bool
-    stem_width: int
-    blocks: tuple[int, ...]
-    widths: tuple[int, ...]
-    bottleneck: bool
-    expansion: int
-    groups: int
-    option: str
-    shortcut: str
-    head: str
-    classes: int
+from lcaudit.architectures._resnet_reading import Layout
 
 
 class SubsampleAndPad(nn.Module):

@@ -3,17 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lcaudit.architectures._reading import Shapes, Unlike, fit, indices, side
+from lcaudit.architectures._reading import Expected, Shapes, Unlike, fit, indices, side
 
-if TYPE_CHECKING:  # what is no residual network is told without torch
-    from lcaudit.architectures._resnet import Layout, ResNet
+if TYPE_CHECKING:  # shapes are read without torch
+    from lcaudit.architectures._resnet import ResNet
 
 #: What the last layer is called: the code bases' own names, then what those who replace it write.
 HEADS = ("linear", "fc", "classifier", "head", "last_linear", "output", "final", "logits")
 #: Neither code base goes beyond four stages; a fifth would be another network.
 STAGES = (3, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What distinguishes one residual network from another.
+
+    Attributes:
+        channels: of the input image.
+        stem: kernel side of the first convolution; 7 has stride 2, 1 and 3 have stride 1.
+        max_pool: whether a 3×3 max pooling of stride 2 follows the stem.
+        stem_width: channels after the stem.
+        blocks, widths: per stage; widths are those inside the block.
+        expansion: output channels / inner width; with ``bottleneck`` the output comes from a third,
+            1×1, convolution, otherwise it is 1.
+        groups: of the 3×3 convolution in a bottleneck.
+        option: ``A`` (no parameters: subsample, pad with zero channels) or ``B`` (1×1 convolution).
+        shortcut, head: attribute names.
+    """
+
+    channels: int
+    stem: int
+    max_pool: bool
+    stem_width: int
+    blocks: tuple[int, ...]
+    widths: tuple[int, ...]
+    bottleneck: bool
+    expansion: int
+    groups: int
+    option: str
+    shortcut: str
+    head: str
+    classes: int
 
 
 def read_layout(shapes: Shapes, max_pool: bool) -> Layout:
@@ -46,8 +79,6 @@ def read_layout(shapes: Shapes, max_pool: bool) -> Layout:
             )
         if outputs % widths[0]:
             raise Unlike(f"a block of width {widths[0]} gives {outputs} channels")
-        from lcaudit.architectures._resnet import Layout, ResNet
-
         layout = Layout(
             channels=channels,
             stem=stem,
@@ -65,10 +96,35 @@ def read_layout(shapes: Shapes, max_pool: bool) -> Layout:
         )
         if option == "A":
             _check_padding(layout)
-        fit(lambda: ResNet(layout), shapes)
+        fit(_expected(layout), shapes)
     except Unlike as reason:
         raise Unlike(reason.reason, max(reason.close, close)) from None
     return layout
+
+
+def _expected(layout: Layout) -> Expected:
+    """Names and shapes of :class:`lcaudit.architectures._resnet.ResNet`."""
+    expected = Expected()
+    expected.convolution("conv1", layout.channels, layout.stem_width, layout.stem)
+    expected.batch_norm("bn1", layout.stem_width)
+    inputs = layout.stem_width
+    for stage, (count, width) in enumerate(zip(layout.blocks, layout.widths, strict=True)):
+        outputs = width * layout.expansion
+        for block in range(count):
+            path = f"layer{stage + 1}.{block}"
+            parts = [(1, inputs, width), (3, width, width), (1, width, outputs)]
+            if not layout.bottleneck:
+                parts = [(3, inputs, width), (3, width, outputs)]
+            for part, (kernel, ins, outs) in enumerate(parts, 1):
+                groups = layout.groups if layout.bottleneck and part == 2 else 1
+                expected.convolution(f"{path}.conv{part}", ins, outs, kernel, groups)
+                expected.batch_norm(f"{path}.bn{part}", outs)
+            if layout.option == "B" and (inputs != outputs or (stage and not block)):
+                expected.convolution(f"{path}.{layout.shortcut}.0", inputs, outputs, 1)
+                expected.batch_norm(f"{path}.{layout.shortcut}.1", outputs)
+            inputs = outputs
+    expected.linear(layout.head, inputs, layout.classes)
+    return expected
 
 
 def _consecutive(shapes: Shapes, prefix: str) -> int:
@@ -126,7 +182,7 @@ def to_variant(layout: Layout) -> dict[str, str | int | bool]:
 
 def from_variant(variant: Mapping[str, str | int | bool]) -> ResNet:
     """Build the network that :func:`to_variant` described."""
-    from lcaudit.architectures._resnet import Layout, ResNet
+    from lcaudit.architectures._resnet import ResNet
 
     return ResNet(
         Layout(

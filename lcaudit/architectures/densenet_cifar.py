@@ -14,88 +14,22 @@ Source: Huang, Liu, van der Maaten and Weinberger 2017, "Densely connected convo
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
-from torch.nn import functional
-
-from lcaudit.architectures._reading import Reader, Shapes, Unlike, fit, indices, side
+from lcaudit.architectures._reading import Expected, Reader, Shapes, Unlike, fit, indices, side
 from lcaudit.core.measurements import Evidence, Normalisation
 from lcaudit.core.types import Family, Match
 
+if TYPE_CHECKING:  # shapes are read without torch
+    from lcaudit.architectures._densenet import DenseNet
+
 Variant = Mapping[str, str | int | bool]
 #: Last layer's name → names of a transition's batch norm and convolution, and who writes them.
-_NAMINGS = {
+NAMINGS = {
     "linear": ("bn", "conv", "kuangliu/pytorch-cifar"),
     "fc": ("bn1", "conv1", "bearpaw/pytorch-classification"),
 }
 _STAGES = (3, 4)
-
-
-class _Layer(nn.Module):
-    """Normalise, rectify, convolve once or twice; stack the result on the input."""
-
-    def __init__(self, inputs: int, inner: int, growth: int, new_first: bool) -> None:
-        super().__init__()
-        self.new_first, self.twice = new_first, bool(inner)
-        self.bn1 = nn.BatchNorm2d(inputs)
-        if inner:
-            self.conv1 = nn.Conv2d(inputs, inner, 1, bias=False)
-            self.bn2 = nn.BatchNorm2d(inner)
-            self.conv2 = nn.Conv2d(inner, growth, 3, 1, 1, bias=False)
-        else:
-            self.conv1 = nn.Conv2d(inputs, growth, 3, 1, 1, bias=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out = self.conv1(functional.relu(self.bn1(x)))
-        if self.twice:
-            out = self.conv2(functional.relu(self.bn2(out)))
-        return torch.cat((out, x) if self.new_first else (x, out), 1)
-
-
-class _Transition(nn.Module):
-    """Normalise, rectify, 1×1 convolution, 2×2 average pooling."""
-
-    def __init__(self, inputs: int, outputs: int, norm: str, conv: str) -> None:
-        super().__init__()
-        self.names = norm, conv
-        self.add_module(norm, nn.BatchNorm2d(inputs))
-        self.add_module(conv, nn.Conv2d(inputs, outputs, 1, bias=False))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        norm, conv = map(self.get_submodule, self.names)
-        return functional.avg_pool2d(conv(functional.relu(norm(x))), 2)
-
-
-class _DenseNet(nn.Module):
-    def __init__(self, variant: Variant) -> None:
-        super().__init__()
-        head, growth, width = str(variant["head"]), int(variant["growth"]), int(variant["stem_width"])
-        norm, conv, _ = _NAMINGS[head]
-        blocks = [int(number) for number in str(variant["blocks"]).split("-")]
-        reduced = [int(number) for number in str(variant["transitions"]).split("-")]
-        self.conv1 = nn.Conv2d(int(variant["channels"]), width, 3, 1, 1, bias=False)
-        self.path: list[str] = []
-        for stage, count in enumerate(blocks, 1):
-            rows = []
-            for _ in range(count):
-                rows.append(_Layer(width, int(variant["inner"]), growth, head == "linear"))
-                width += growth
-            self.path.append(f"dense{stage}")
-            self.add_module(self.path[-1], nn.Sequential(*rows))
-            if stage < len(blocks):
-                self.path.append(f"trans{stage}")
-                self.add_module(self.path[-1], _Transition(width, reduced[stage - 1], norm, conv))
-                width = reduced[stage - 1]
-        self.bn, self.head = nn.BatchNorm2d(width), head
-        self.add_module(head, nn.Linear(width, int(variant["classes"])))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out = self.conv1(x)
-        for name in self.path:
-            out = self.get_submodule(name)(out)
-        out = functional.relu(self.bn(out))
-        return self.get_submodule(self.head)(functional.adaptive_avg_pool2d(out, 1).flatten(1))
 
 
 def _read(shapes: Shapes) -> Match:
@@ -107,13 +41,13 @@ def _read(shapes: Shapes) -> Match:
 
 
 def _read_blocks(shapes: Shapes) -> Match:
-    heads = [head for head in _NAMINGS if f"{head}.weight" in shapes]
+    heads = [head for head in NAMINGS if f"{head}.weight" in shapes]
     stages = [stage for stage in range(1, 6) if f"dense{stage}.0.bn1.weight" in shapes]
     if stages != list(range(1, len(stages) + 1)) or len(stages) not in _STAGES:
         raise Unlike(f"it has {len(stages)} blocks named dense1, dense2, …, expected 3 or 4")
     if len(heads) != 1:
         raise Unlike("its last layer is named neither linear nor fc, or there are both")
-    norm, conv, code_base = _NAMINGS[heads[0]]
+    norm, conv, code_base = NAMINGS[heads[0]]
     layers = [indices(shapes, f"dense{stage}.") for stage in stages]
     if any(found != list(range(len(found))) for found in layers):
         raise Unlike("its layers are not numbered 0, 1, 2, …")
@@ -130,7 +64,7 @@ def _read_blocks(shapes: Shapes) -> Match:
         "head": heads[0],
         "classes": side(shapes, f"{heads[0]}.weight", 0, 2),
     }
-    fit(lambda: _DenseNet(variant), shapes)
+    fit(_expected(variant), shapes)
     depth = (2 if twice else 1) * sum(map(len, layers)) + len(stages) + 1
     source = f"the CIFAR-10 statistics in common use, as in the training code of {code_base}"
     normalisation = Normalisation((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), source)
@@ -154,4 +88,37 @@ def _read_blocks(shapes: Shapes) -> Match:
     )
 
 
-FAMILY = Family(title="Densely connected networks for CIFAR", match=Reader(_read), build=_DenseNet)
+def _expected(variant: Variant) -> Expected:
+    """Names and shapes of :class:`lcaudit.architectures._densenet.DenseNet`."""
+    expected = Expected()
+    width, growth, inner = int(variant["stem_width"]), int(variant["growth"]), int(variant["inner"])
+    norm, conv, _ = NAMINGS[str(variant["head"])]
+    reduced = [int(number) for number in str(variant["transitions"]).split("-")]
+    expected.convolution("conv1", int(variant["channels"]), width, 3)
+    for stage, count in enumerate(map(int, str(variant["blocks"]).split("-")), 1):
+        for layer in range(count):
+            path = f"dense{stage}.{layer}"
+            expected.batch_norm(f"{path}.bn1", width)
+            if inner:
+                expected.convolution(f"{path}.conv1", width, inner, 1)
+                expected.batch_norm(f"{path}.bn2", inner)
+                expected.convolution(f"{path}.conv2", inner, growth, 3)
+            else:
+                expected.convolution(f"{path}.conv1", width, growth, 3)
+            width += growth
+        if stage <= len(reduced):
+            expected.batch_norm(f"trans{stage}.{norm}", width)
+            expected.convolution(f"trans{stage}.{conv}", width, reduced[stage - 1], 1)
+            width = reduced[stage - 1]
+    expected.batch_norm("bn", width)
+    expected.linear(str(variant["head"]), width, int(variant["classes"]))
+    return expected
+
+
+def _build(variant: Variant) -> DenseNet:
+    from lcaudit.architectures._densenet import DenseNet
+
+    return DenseNet(variant)
+
+
+FAMILY = Family(title="Densely connected networks for CIFAR", match=Reader(_read), build=_build)

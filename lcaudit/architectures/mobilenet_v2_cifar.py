@@ -11,14 +11,14 @@ Source: Sandler, Howard, Zhu, Zhmoginov and Chen 2018, "MobileNetV2", table 2, w
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
-from torch.nn import functional
-
-from lcaudit.architectures._reading import Reader, Shapes, Unlike, fit, indices, side
+from lcaudit.architectures._reading import Expected, Reader, Shapes, Unlike, fit, indices, side
 from lcaudit.core.measurements import Evidence, Normalisation
 from lcaudit.core.types import Family, Match
+
+if TYPE_CHECKING:  # shapes are read without torch
+    from lcaudit.architectures._mobilenet_v2 import MobileNetV2
 
 Variant = Mapping[str, str | int | bool]
 _NORMALISATION = Normalisation(
@@ -26,47 +26,6 @@ _NORMALISATION = Normalisation(
     (0.2023, 0.1994, 0.2010),
     "the CIFAR-10 statistics in common use, as in the training code of kuangliu/pytorch-cifar",
 )
-
-
-class _Block(nn.Module):
-    def __init__(self, inputs: int, inner: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(inputs, inner, 1, bias=False), nn.BatchNorm2d(inner)
-        self.conv2 = nn.Conv2d(inner, inner, 3, stride, 1, groups=inner, bias=False)
-        self.bn2 = nn.BatchNorm2d(inner)
-        self.conv3, self.bn3 = nn.Conv2d(inner, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
-        self.shortcut: nn.Module | None = None
-        if stride == 1:
-            self.shortcut = nn.Identity()
-            if inputs != outputs:
-                self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out = functional.relu(self.bn1(self.conv1(x)))
-        out = functional.relu(self.bn2(self.conv2(out)))
-        out = self.bn3(self.conv3(out))
-        return out if self.shortcut is None else out + self.shortcut(x)
-
-
-class _MobileNetV2(nn.Module):
-    def __init__(self, variant: Variant) -> None:
-        super().__init__()
-        width = int(variant["stem_width"])
-        self.conv1, self.bn1 = nn.Conv2d(int(variant["channels"]), width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
-        rows = []
-        for block in str(variant["blocks"]).split():
-            inner, outputs, stride = map(int, block.split("-"))
-            rows.append(_Block(width, inner, outputs, stride))
-            width = outputs
-        self.layers = nn.Sequential(*rows)
-        last = int(variant["last"])
-        self.conv2, self.bn2 = nn.Conv2d(width, last, 1, bias=False), nn.BatchNorm2d(last)
-        self.linear = nn.Linear(last, int(variant["classes"]))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out = self.layers(functional.relu(self.bn1(self.conv1(x))))
-        out = functional.relu(self.bn2(self.conv2(out)))
-        return self.linear(functional.adaptive_avg_pool2d(out, 1).flatten(1))
 
 
 def _read(shapes: Shapes) -> Match:
@@ -97,7 +56,7 @@ def _read_blocks(shapes: Shapes) -> Match:
         "last": side(shapes, "conv2.weight", 0, 4),
         "classes": side(shapes, "linear.weight", 0, 2),
     }
-    fit(lambda: _MobileNetV2(variant), shapes)
+    fit(_expected(variant), shapes)
     halved = sum(block.endswith("-2") for block in blocks)
     return Match(
         variant=variant,
@@ -119,4 +78,35 @@ def _read_blocks(shapes: Shapes) -> Match:
     )
 
 
-FAMILY = Family(title="MobileNetV2 for CIFAR", match=Reader(_read), build=_MobileNetV2)
+def _expected(variant: Variant) -> Expected:
+    """Names and shapes of :class:`lcaudit.architectures._mobilenet_v2.MobileNetV2`."""
+    expected = Expected()
+    width, last = int(variant["stem_width"]), int(variant["last"])
+    expected.convolution("conv1", int(variant["channels"]), width, 3)
+    expected.batch_norm("bn1", width)
+    for index, block in enumerate(str(variant["blocks"]).split()):
+        inner, outputs, stride = map(int, block.split("-"))
+        path = f"layers.{index}"
+        expected.convolution(f"{path}.conv1", width, inner, 1)
+        expected.batch_norm(f"{path}.bn1", inner)
+        expected.convolution(f"{path}.conv2", inner, inner, 3, groups=inner)
+        expected.batch_norm(f"{path}.bn2", inner)
+        expected.convolution(f"{path}.conv3", inner, outputs, 1)
+        expected.batch_norm(f"{path}.bn3", outputs)
+        if stride == 1 and width != outputs:
+            expected.convolution(f"{path}.shortcut.0", width, outputs, 1)
+            expected.batch_norm(f"{path}.shortcut.1", outputs)
+        width = outputs
+    expected.convolution("conv2", width, last, 1)
+    expected.batch_norm("bn2", last)
+    expected.linear("linear", last, int(variant["classes"]))
+    return expected
+
+
+def _build(variant: Variant) -> MobileNetV2:
+    from lcaudit.architectures._mobilenet_v2 import MobileNetV2
+
+    return MobileNetV2(variant)
+
+
+FAMILY = Family(title="MobileNetV2 for CIFAR", match=Reader(_read), build=_build)

@@ -25,7 +25,7 @@ from lcaudit.core.measurements import Evidence, Normalisation
 from lcaudit.core.types import Family, Match
 
 if TYPE_CHECKING:
-    from lcaudit.architectures._resnet import Layout
+    from lcaudit.architectures._resnet_reading import Layout
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _CIFAR = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))

@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from lcaudit.architectures._chain import ACTIVATION, Slot, write_chain
+from lcaudit.architectures._chain import ACTIVATION, Slot, expected_chain, write_chain
 from lcaudit.architectures._reading import RIVAL, Reader, Shapes, Unlike, fit, indices
 from lcaudit.core.measurements import Evidence
 from lcaudit.core.text import count
@@ -37,7 +37,7 @@ def _read(shapes: Shapes) -> Match:
     try:
         slots = _fill([(index, _layer(shapes, f"{prefix}{index}.")) for index in found])
         variant: dict[str, str | int | bool] = {"prefix": prefix.removesuffix("."), "layers": write_chain(slots)}
-        fit(lambda: _build(variant), shapes)
+        fit(expected_chain(prefix, slots), shapes)
     except Unlike as reason:
         raise Unlike(reason.reason, max(len(shapes) // 2, reason.close)) from None
     weighted = [slot for slot in slots if slot.kind in ("linear", "conv")]

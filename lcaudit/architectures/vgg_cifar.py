@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from lcaudit.architectures._reading import RIVAL, Reader, Shapes, Unlike, fit, indices, of_imagenet, side
+from lcaudit.architectures._reading import RIVAL, Expected, Reader, Shapes, Unlike, fit, indices, of_imagenet, side
 from lcaudit.core.measurements import Evidence, Normalisation
 from lcaudit.core.types import Family, Match
 
@@ -58,7 +59,7 @@ def _read_chain(shapes: Shapes) -> Match:
         "classifier": classifier,
         "linear": "-".join(map(str, linear)),
     }
-    fit(lambda: _build(variant), shapes)
+    fit(_expected(chain, classifier, linear), shapes)
     stages = "-".join(str(stage.count("C")) for stage in chain.slots.rstrip("RM").split("M"))
     name = _PUBLISHED.get(stages, "")
     norm = "with" if "B" in chain.slots else "without"
@@ -83,6 +84,21 @@ def _read_chain(shapes: Shapes) -> Match:
         normalisation=(statistics := _normalisation(chain, image)),
         shaping=of_imagenet(statistics["imagenet"].source) if "imagenet" in statistics else None,
     )
+
+
+def _expected(chain: _Chain, classifier: str, linear: tuple[int, ...]) -> Expected:
+    """Names and shapes of the network that :func:`lcaudit.architectures._vgg.build` builds."""
+    expected, place = Expected(), 0
+    for slot, kind in enumerate(chain.slots):
+        if kind == "C":
+            expected.convolution(f"features.{slot}", *chain.channels[place : place + 2], 3, bias=chain.bias)
+            place += 1
+        elif kind == "B":
+            expected.batch_norm(f"features.{slot}", chain.channels[place])
+    paths = [f"classifier.{slot}" for slot, kind in enumerate(classifier) if kind == "L"] or ["classifier"]
+    for path, widths in zip(paths, pairwise(linear), strict=True):
+        expected.linear(path, *widths)
+    return expected
 
 
 def _features(shapes: Shapes) -> _Chain:

@@ -36,7 +36,8 @@ _SHOWN = 12
 def COMMAND(model: Path, form: str) -> int:
     """Tell which network the checkpoint MODEL (a file or a folder) holds, from names and shapes alone.
 
-    Of a safetensors file only the header is read, whatever its size, and no network is built. Exit code 0 if it is one network, 2 if several or none fit.
+    Of a safetensors file only the header is read, whatever its size, and no network is built. Exit code 0 if
+    it is one network, 2 if several or none fit.
     """
     from lcaudit import architectures, checkpoints
 

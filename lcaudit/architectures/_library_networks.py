@@ -12,7 +12,7 @@ from torch import nn
 from lcaudit.architectures import _config, _libraries, _strict
 from lcaudit.architectures._index._wiring import wiring
 from lcaudit.architectures._index.lookup import POSITIONS, Candidate, index, look_up
-from lcaudit.architectures._reading import COUNTER, RIVAL, Shapes, compare
+from lcaudit.architectures._reading import COUNTER, RIVAL, Shapes, compare, removed
 from lcaudit.core.errors import AmbiguousArchitecture, AuditError, UnknownArchitecture
 from lcaudit.core.measurements import Evidence, NetworkRecord, Normalisation
 from lcaudit.core.text import count, display_name, one_line
@@ -326,13 +326,12 @@ def _network(
     variant: dict[str, str | int | bool] = {"architecture": one.name, "classes": one.classes, "channels": one.channels}
     if fit.size:
         variant["image"] = f"{fit.size[0]}×{fit.size[1]}"
-    prefixed = [Evidence("prefix", f"removed {display_name(one.prefix, 80)} from every key")] if one.prefix else []
     record = NetworkRecord(
         family=one.library,
         title=title,
         variant=variant,
         confidence=confidence,
-        evidence=(*evidence, *prefixed, *loaded),
+        evidence=(*evidence, *removed(one.prefix), *loaded),
         assumptions=_assumptions(one, pictures, kin),
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         input_shape=(one.channels, *((0,) if _libraries.sees_clips(module) else ()), *size),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
-from lcaudit.core.measurements import Normalisation
+from lcaudit.core.measurements import Evidence, Normalisation
 from lcaudit.core.text import count, display_name, one_line
 from lcaudit.core.types import Match, Shaping
 
@@ -17,6 +17,8 @@ RIVAL = "rival"
 COUNTER = "num_batches_tracked"
 #: Largest side of a tensor that is looked at: products of four sides still fit 64 bits.
 MOST_SIDE = 1 << 24
+#: Names that a training class puts before all keys; each is one part of a dotted name.
+_MOST_PREFIXES = 4
 
 
 def of_imagenet(source: str) -> Shaping:
@@ -43,29 +45,62 @@ class Unlike(Exception):
 class Reader:
     """A family's ``match``: ``read`` returns a match or raises :class:`Unlike`.
 
+    Tensors are read as they are stored, then without the name that stands before all of them.
     ``why_not`` says what was missing, for the message that no network fits.
     """
 
     read: Callable[[Shapes], Match]
 
     def __call__(self, shapes: Shapes) -> Match | None:
-        try:
-            return self._read(shapes)
-        except Unlike:
-            return None
+        for prefix, plain in without_prefixes(shapes):
+            try:
+                return _prefixed(self._read(plain), prefix, shapes)
+            except Unlike:
+                continue
+        return None
 
     def why_not(self, shapes: Shapes) -> Unlike | None:
-        try:
-            self._read(shapes)
-        except Unlike as reason:
-            return reason
-        return None
+        reasons = []
+        for _, plain in without_prefixes(shapes):
+            try:
+                self._read(plain)
+            except Unlike as reason:
+                reasons.append(reason)
+            else:
+                return None
+        return max(reasons, key=lambda reason: reason.close)
 
     def _read(self, shapes: Shapes) -> Match:
         for key, shape in shapes.items():
             if any(not 0 < length <= MOST_SIDE for length in shape):
                 raise Unlike(f"{display_name(key)} has the shape {show(shape)}")
         return self.read({key: shape for key, shape in shapes.items() if not key.endswith(COUNTER)})
+
+
+def without_prefixes(shapes: Shapes) -> Iterator[tuple[str, Shapes]]:
+    """(what was taken away, the rest): as stored, then without ``backbone.`` where every key begins so, and so on."""
+    taken, plain = "", shapes
+    yield taken, plain
+    for _ in range(_MOST_PREFIXES):
+        firsts = {key.partition(".")[0] for key in plain}
+        first = f"{next(iter(firsts), '')}."
+        if len(firsts) != 1 or not all(key.startswith(first) and len(key) > len(first) for key in plain):
+            return
+        taken += first
+        plain = {key.removeprefix(first): shape for key, shape in plain.items()}
+        yield taken, plain
+
+
+def removed(prefix: str) -> list[Evidence]:
+    """That a network was found without what stands before every key; nothing where nothing does."""
+    return [Evidence("prefix", f"removed {display_name(prefix, 80)} from every key")] if prefix else []
+
+
+def _prefixed(match: Match, prefix: str, shapes: Shapes) -> Match:
+    if not prefix:
+        return match
+    rename = {key: (match.rename or {}).get(key.removeprefix(prefix), key.removeprefix(prefix)) for key in shapes}
+    return replace(match, rename=rename, evidence=(*removed(prefix), *match.evidence))
 
 
 def show(shape: tuple[int, ...]) -> str:

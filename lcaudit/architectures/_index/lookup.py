@@ -12,16 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 from lcaudit.architectures._index._fingerprint import of_names, of_shapes, of_tensor, total
+from lcaudit.architectures._reading import COUNTER, Shapes, without_prefixes
 
 FILE = Path(__file__).with_name("fingerprints.json.gz")
 FORMAT = 1
 #: Embeddings of positions, whose length follows from the image size: timm's, and torchvision's.
 POSITIONS = frozenset({"pos_embed", "encoder.pos_embedding"})
-_COUNTER = "num_batches_tracked"
-#: Names that a training class puts before all keys; each is one part of a dotted name.
-_MOST_PREFIXES = 4
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,25 +113,12 @@ def look_up(shapes: Shapes, found_in: Index | None = None) -> tuple[Candidate, .
     Cost: milliseconds; no torch.
     """
     known = found_in or index()
-    plain = {key: tuple(shape) for key, shape in shapes.items() if not key.endswith(_COUNTER)}
-    prefix = ""
-    for _ in range(_MOST_PREFIXES):
-        found = _exact(plain, known) or _at_other_sizes(plain, known) or _by_names(plain, known)
+    plain = {key: tuple(shape) for key, shape in shapes.items() if not key.endswith(COUNTER)}
+    for prefix, rest in without_prefixes(plain):
+        found = _exact(rest, known) or _at_other_sizes(rest, known) or _by_names(rest, known)
         if found:
             return tuple(replace(one, prefix=prefix) for one in found)
-        first = _common_part(plain)
-        if not first:
-            break
-        prefix += first
-        plain = {key.removeprefix(first): shape for key, shape in plain.items()}
     return ()
-
-
-def _common_part(shapes: Shapes) -> str:
-    """``backbone.`` where every key begins so."""
-    firsts = {key.partition(".")[0] for key in shapes}
-    first = f"{next(iter(firsts), '')}."
-    return first if len(firsts) == 1 and all(key.startswith(first) and len(key) > len(first) for key in shapes) else ""
 
 
 def _exact(shapes: Shapes, known: Index) -> list[Candidate]:

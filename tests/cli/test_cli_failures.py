@@ -23,6 +23,7 @@ import torch
 from lcaudit import capture, reports, rules, spectra
 from lcaudit.cli import main
 from lcaudit.core.errors import AuditError, EnvironmentFailure, LimitExceeded, MalformedInput, UnsafeCheckpoint
+from lcaudit.core.interrupts import unwinding
 from lcaudit.core.serial import parse_json
 
 Run = Callable[..., object]
@@ -497,3 +498,44 @@ def test_a_signal_stops_it_and_leaves_nothing(
     assert (process.returncode, out) == (code, ""), "".join(said) + rest
     assert rest == f"lcaudit: {word}: no report is half-written\n"
     assert not list(tmp_path.iterdir())
+
+
+#: Stands for a library whose import swallows whatever is raised in it; in C++ it would abort the process.
+SWALLOWS = """
+import os, signal
+try:
+    os.kill(os.getpid(), signal.{name})
+except BaseException:
+    pass
+raise SystemExit("went on")
+"""
+
+
+@posix
+@pytest.mark.parametrize(("name", "code", "word"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")])
+@pytest.mark.parametrize("module", ["torch", "click"])
+def test_a_signal_while_a_module_is_imported_ends_it_at_once(
+    tmp_path: Path, module: str, name: str, code: int, word: str
+) -> None:
+    (tmp_path / f"{module}.py").write_text(SWALLOWS.format(name=name))
+    places = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    # sys.path[0] of -m is the working folder; a parent may have had SIGINT ignored
+    start = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    start += "runpy.run_module('lcaudit', run_name='__main__', alter_sys=True)"
+    done = subprocess.run(
+        [sys.executable, "-c", start, "check", "x", "--data", "y"],
+        capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": places},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr == f"lcaudit: {word}: no report is half-written\n"
+
+
+@posix
+def test_an_ignored_interrupt_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with unwinding():
+            os.kill(os.getpid(), signal.SIGINT)
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

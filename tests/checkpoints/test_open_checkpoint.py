@@ -22,6 +22,7 @@ from lcaudit.checkpoints._torch_load import load_checked
 from lcaudit.core import plugins
 from lcaudit.core.errors import MalformedInput, UnsafeCheckpoint
 from lcaudit.core.measurements import NonFinite, RecordedAccuracy
+from lcaudit.core.text import display_name
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "checkpoints"
 
@@ -359,6 +360,33 @@ def test_of_what_is_kept_beside_weights_nothing_is_built(tmp_path: Path) -> None
     assert not set(_pickle_beside.STAND_INS) & set(torch.serialization.get_safe_globals())  # only while reading
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_torchscript_is_named_and_its_recipe_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its compressed members break the rules of torch.save's archives, which is no damage."""
+    monkeypatch.chdir(tmp_path)
+    network = _network().eval()
+    torch.jit.save(torch.jit.script(network), "model.pt")
+    with pytest.raises(UnsafeCheckpoint, match="a TorchScript archive") as caught:
+        open_checkpoint(Path("model.pt"))
+    recipe = caught.value.hint.partition(": ")[2].replace("FILE", "'model.pt'")
+    assert display_name(caught.value.hint, 500) == caught.value.hint
+    exec(f"import torch, safetensors.torch\n{recipe}")
+    assert _same(open_checkpoint(Path("weights.safetensors")).tensors, dict(sorted(_state().items())))
+
+
+@pytest.mark.parametrize("kind", ["pt2", "torch.save"])
+def test_what_was_cut_off_is_to_be_downloaded_again(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    if kind == "pt2":
+        torch.export.save(torch.export.export(torch.nn.Linear(30, 20), (torch.zeros(2, 30),)), path)
+    else:
+        torch.save(_state(), path)
+    path.write_bytes(path.read_bytes()[:-400])
+    with pytest.raises(MalformedInput, match="truncated") as caught:
+        open_checkpoint(path)
+    assert caught.value.hint == "download the file again, or save it again"
+
+
 def test_torch_unpickles_at_one_place_only() -> None:
     root = Path(lcaudit.__file__).parent
     sources = {path: path.read_text(encoding="utf-8") for path in root.rglob("*.py")}
@@ -366,8 +394,8 @@ def test_torch_unpickles_at_one_place_only() -> None:
     assert calls == ["_torch_load.py"]
     site = next(source for path, source in sources.items() if path.name == "_torch_load.py")
     assert re.search(r'torch\.load\([^#\n]*map_location="cpu", weights_only=True', site)
-    # allowed are our own stand-ins alone
-    forbidden = r"weights_only\s*=\s*False|add_safe_globals|safe_globals\((?!STAND_INS\))|jit\.load"
+    # allowed are our own stand-ins alone, and the words of a recipe
+    forbidden = r"weights_only\s*=\s*False|add_safe_globals|safe_globals\((?!STAND_INS\))|jit\.load\((?!FILE,)"
     forbidden += r"|import pickle\b|pickle\.loads?\("
     assert all(made.__module__ == _pickle_beside.__name__ for made, _ in _pickle_beside.STAND_INS)
     assert {name for _, name in _pickle_beside.STAND_INS} == {*_pickle_beside.CALLS, *_pickle_beside.MADE}

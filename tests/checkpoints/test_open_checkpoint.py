@@ -360,7 +360,7 @@ def test_of_what_is_kept_beside_weights_nothing_is_built(tmp_path: Path) -> None
     assert not set(_pickle_beside.STAND_INS) & set(torch.serialization.get_safe_globals())  # only while reading
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_torchscript_is_named_and_its_recipe_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its compressed members break the rules of torch.save's archives, which is no damage."""
     monkeypatch.chdir(tmp_path)

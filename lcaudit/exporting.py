@@ -20,10 +20,12 @@ from lcaudit.core.text import display_name
 from lcaudit.core.types import Checkpoint, Network, Shaping
 
 #: Families whose name says nothing to another run, why, and what does.
-_AGAIN = "pass --arch again when you audit the copy"
 _NAMELESS = {
-    "user": ("your own file", _AGAIN),
-    "exported_program": ("a graph, which only MODEL itself holds", _AGAIN),
+    "user": ("your own file", "pass --arch again when you audit the copy"),
+    "exported_program": (
+        "a graph, which only MODEL itself holds",
+        "audit MODEL, or the copy with --arch file.py:factory",
+    ),
     "hf": ("described by its config.json", "put that file beside the copy"),
 }
 #: What a recorded preprocessing says where channels or axes were exchanged, which no entry can hold.
@@ -106,9 +108,10 @@ def export(
     wanted, shaping = probes.chosen_shape(network, opening.sides(input_size), interpolation or "")
     notes = list(_said(found))
     given = (tuple(mean), tuple(std)) if mean is not None and std is not None else None
-    declared = _declaration(
-        checkpoint, network, wanted, shaping, _normalisation(given, record, shaping, found, notes), record
-    )
+    if given and network.text:
+        raise UsageError("--mean and --std have no meaning for token ids", "leave them out")
+    known = None if network.text else _normalisation(given, record, shaping, found, notes)
+    declared = _declaration(checkpoint, network, wanted, shaping, known, record)
     if network.record.family in _NAMELESS:
         why, todo = _NAMELESS[network.record.family]
         notes.append(f"the network is {why} and was not written: {todo}")
@@ -139,7 +142,7 @@ def _said(found: Identification | None) -> tuple[str, ...]:
         return ()
     if found.decision == "contradicted":
         raise UsageError(
-            f"the probe contradicts what was declared: {display_name(found.reason, 300)}",
+            f"the probe contradicts what was declared: {display_name(found.reason, 500)}",
             "leave --mean, --std and --arch out so that the probe chooses, or pass the data that it was trained on",
         )
     reason = found.reason if found.reason.endswith(".") else f"{found.reason}."

@@ -6,6 +6,7 @@ Names are checked against the library's own list first: a name can hold neither 
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib
 import importlib.metadata
 import inspect
@@ -17,6 +18,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import nn
 
+from lcaudit.architectures._index.lookup import index
 from lcaudit.core.errors import EnvironmentFailure, UsageError
 from lcaudit.core.measurements import Normalisation
 from lcaudit.core.text import display_name
@@ -70,11 +72,29 @@ def check_name(library_name: str, name: str) -> None:
     home = library(library_name, f"{library_name}:{display_name(name, 80)} is built by {library_name}")
     listed = home.list_models() if library_name == "timm" else home.models.list_models()
     if name not in listed:
+        lists = {"timm": "timm.list_models", "torchvision": "torchvision.models.list_models"}
         raise UsageError(
             f"{library_name} {version(library_name)} has no network {display_name(name, 80)}",
-            f"names: python -c 'import {library_name}; "
-            f"print({'timm.list_models' if library_name == 'timm' else 'torchvision.models.list_models'}())'",
+            f"{_question(name, {one: f'{library_name}:{one}' for one in listed})}"
+            f"names: python -c 'import {library_name}; print({lists[library_name]}())'",
         )
+
+
+def did_you_mean(name: str, families: Sequence[str]) -> str:
+    """A question with the families and the networks of libraries that are called so, or nearly so; or ``""``."""
+    known = {family: family for family in families}
+    for row in index().rows:
+        other = row.candidate
+        typed = known.get(other.name, "")
+        known[other.name] = f"{typed} or {other.full_name}" if typed else other.full_name
+    near = name.lower()
+    return f"did you mean {known[near]}? " if near in known else _question(near, known)
+
+
+def _question(name: str, known: Mapping[str, str]) -> str:
+    """Whether one of the nearest was meant, and how it is typed; ``""`` where none is near."""
+    near = difflib.get_close_matches(name[:80], known, n=2)
+    return f"did you mean {' or '.join(known[one] for one in near)}? " if near else ""
 
 
 def on_meta(build: Callable[[], Built]) -> Built:

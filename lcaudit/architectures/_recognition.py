@@ -23,7 +23,8 @@ from lcaudit.core.text import count, one_line
 from lcaudit.core.types import Family, Match
 
 _PACKAGE = "lcaudit.architectures"
-_ADAPTER = "a LoRA adapter: changes to the weights of another network; pass these to `lcaudit check` with --base"
+_ADAPTER = "a LoRA adapter: changes to the weights of another network"
+_BASE = "pass the adapter to `lcaudit check` with --base, the weights that it was trained on; `lcaudit identify` those"
 NOTHING: Mapping[str, str] = MappingProxyType({})
 _FACTORY = "pass --arch file.py:factory to `lcaudit check`, a function that returns the network"
 
@@ -194,6 +195,7 @@ def _unknown(
     evidence = list(doubts)
     if any(".lora_" in key for key in shapes):
         evidence.append(Evidence("adapter", _ADAPTER))
+        hint = hint or _BASE
     if nearest and reasons[nearest].close:
         evidence.append(Evidence("nearest", f"{nearest}, but {reasons[nearest].reason}"))
     if related:

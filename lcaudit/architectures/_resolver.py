@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -47,12 +48,15 @@ def resolve_checkpoint(checkpoint: Checkpoint, arch: str | None) -> Network:
 
 def _find(checkpoint: Checkpoint, arch: str | None, doubts: Sequence[Evidence] = ()) -> Network:
     """The network, by every means but the file's own metadata; ``doubts``: what that got wrong."""
+    shapes = {key: tuple(tensor.shape) for key, tensor in checkpoint.tensors.items()}
     if arch is not None and arch.partition(":")[0] in _libraries.LIBRARIES:
-        return _library_networks.named(checkpoint, arch)
+        with _looking_like(shapes):
+            return _library_networks.named(checkpoint, arch)
     if arch is not None and arch.partition(":")[0] == PREFIX:
         return _transformers_networks.named(checkpoint, arch)
     if arch is not None and arch not in plugins.names(_PACKAGE):
-        return _from_factory(checkpoint, arch)
+        with _looking_like(shapes):
+            return _from_factory(checkpoint, arch)
     doubts = [*doubts]
     refusal: AuditError | None = None
     if arch is None:
@@ -62,7 +66,6 @@ def _find(checkpoint: Checkpoint, arch: str | None, doubts: Sequence[Evidence] =
         doubts += more
         if network:
             return network
-    shapes = {key: tuple(tensor.shape) for key, tensor in checkpoint.tensors.items()}
     families: dict[str, Family] = {
         name: plugins.load(_PACKAGE, name, "FAMILY") for name in ([arch] if arch else plugins.names(_PACKAGE))
     }
@@ -97,8 +100,8 @@ def _from_factory(checkpoint: Checkpoint, arch: str) -> Network:
     if not path or not factory:
         raise UsageError(
             f"--arch {display_name(arch)} is neither a family nor file.py:factory nor a library's network",
-            f"families: {', '.join(plugins.names(_PACKAGE))}; libraries: timm:NAME, torchvision:NAME, hf:CLASS; "
-            f"or {_FACTORY_HINT}",
+            f"{_libraries.did_you_mean(arch, plugins.names(_PACKAGE))}families: {', '.join(plugins.names(_PACKAGE))}; "
+            f"libraries: timm:NAME, torchvision:NAME, hf:CLASS; or {_FACTORY_HINT}",
         )
     built = _user.build(Path(path), factory)
     module = built.module
@@ -167,13 +170,30 @@ def _unknown(
     return UnknownArchitecture(message, _FACTORY_HINT)
 
 
+@contextmanager
+def _looking_like(shapes: Mapping[str, tuple[int, ...]]) -> Iterator[None]:
+    """Inside, weights that are not the declared network's are told with the networks whose they look like."""
+    try:
+        yield
+    except UnknownArchitecture as error:
+        if not _fitting(shapes):
+            raise
+        raise UnknownArchitecture(error.message, f"{_others(shapes)}; else {error.hint}") from None
+
+
 def _others(shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """What to type in place of a family that does not fit."""
-    matches = {name: plugins.load(_PACKAGE, name, "FAMILY").match(shapes) for name in plugins.names(_PACKAGE)}
-    fitting = [f"{name} ({match.title})" for name, match in matches.items() if match]
+    """What to type in place of a network that does not fit."""
+    fitting = _fitting(shapes)
     if not fitting:
         return "leave --arch out, though no family that lcaudit knows has these tensors"
-    return f"leave --arch out: these are the tensors of {' or '.join(fitting)}"
+    return f"leave --arch out: these are the tensors of {' or '.join(fitting[:3])}"
+
+
+def _fitting(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Families with these tensors, else networks of libraries."""
+    matches = {name: plugins.load(_PACKAGE, name, "FAMILY").match(shapes) for name in plugins.names(_PACKAGE)}
+    families = [f"{name} ({match.title})" for name, match in matches.items() if match]
+    return families or _library_networks.rivals(shapes)
 
 
 def _in_libraries(shapes: Mapping[str, tuple[int, ...]]) -> list[Evidence]:

@@ -119,6 +119,8 @@ def decide(
             preprocessing = None if confidence == "declared" else best.hypothesis.preprocessing
             if own is not None and _ratio(own, best, method) < CONTRADICTS:
                 decision, preprocessing = "ambiguous", None
+            else:
+                reason = f"What was {_known(confidence)} does not fit: {_against(own or base, best, method)}"
     elif kept:
         decision = "agrees"
         reason = f"What was {_known(confidence)} fits as well as anything else: {_compared(best, rivals, method)}"
@@ -130,7 +132,7 @@ def decide(
         decision = "contradicted" if confidence == "declared" else "chosen by probe"
         limit = CONTRADICTS
         preprocessing = None if confidence == "declared" else best.hypothesis.preprocessing
-        reason = f"What was {_known(confidence)} does not fit: {_compared(best, rivals, method)}"
+        reason = f"What was {_known(confidence)} does not fit: {_against(base, best, method)}"
     used = (id(network), preprocessing or taken[1])
     scores = tuple(
         _record(one, best, method, one.reading == used, clear.get(one.reading, False)) for one in (best, *rivals)
@@ -152,6 +154,14 @@ def _compared(best: Judged, rivals: Sequence[Judged], method: Method) -> str:
     return (
         f"{_words(best)} is off by {best.score:.2g}, the next best ({_words(rivals[0])}) by {rivals[0].score:.2g}, "
         f"×{ratio:.1f}"
+    )
+
+
+def _against(taken: Judged, best: Judged, method: Method) -> str:
+    """What does not fit, before what does."""
+    return (
+        f"{_words(taken)} is off by {taken.score:.2g}, the best ({_words(best)}) by {best.score:.2g}, "
+        f"×{_ratio(taken, best, method):.1f}"
     )
 
 

@@ -17,8 +17,8 @@ from lcaudit.checkpoints._container import Container, Contents
 from lcaudit.checkpoints._files import HEAD, label_of, open_whole, read_head
 from lcaudit.checkpoints._folder import find_checkpoint
 from lcaudit.checkpoints._foreign import name_stranger
-from lcaudit.checkpoints._header import Header, Stored, read_safetensors_header
-from lcaudit.checkpoints._hub import fetch_checkpoint
+from lcaudit.checkpoints._header import Header, Stored, read_hub_header, read_safetensors_header
+from lcaudit.checkpoints._hub import fetch_checkpoint, find_on_hub
 from lcaudit.checkpoints._keys import named_tensors
 from lcaudit.checkpoints._written import written
 from lcaudit.core import hub, plugins
@@ -111,18 +111,25 @@ def _read(file: Path, folder: Path | None) -> tuple[Contents, str]:
     return container.read(opened), container.name
 
 
-def read_header(path: Path) -> Header:
-    """Names, shapes and types of the tensors.
+def read_header(
+    given: str | Path,
+    *,
+    max_download: int | str = hub.MOST,
+    progress: hub.Progress = lambda stage, done, total: None,
+) -> Header:
+    """Names, shapes and types of the tensors. Arguments as of :func:`open_checkpoint`.
 
-    Of safetensors nothing but headers is read, without torch and whatever the size; other files are opened whole.
+    Of safetensors nothing but headers is read, here or on the Hub, without torch and whatever the size; other files
+    are opened whole.
 
     Raises:
         AuditError: as :func:`open_checkpoint`.
     """
-    header = read_safetensors_header(path)
+    found = find_on_hub(given)
+    header = read_hub_header(found, hub.size(max_download), progress) if found else read_safetensors_header(Path(given))
     if header:
         return header
-    opened = open_checkpoint(path)
+    opened = open_checkpoint(given, max_download=max_download, progress=progress)
     tensors = {
         key: Stored(str(value.dtype).removeprefix("torch."), tuple(value.shape))
         for key, value in opened.tensors.items()

@@ -18,6 +18,7 @@ from lcaudit.core.errors import (
     UnsafeCheckpoint,
     UsageError,
 )
+from lcaudit.core.hub_address import what_else
 from lcaudit.core.measurements import FileRecord
 from lcaudit.core.text import display_name
 
@@ -86,7 +87,7 @@ def open_whole(path: Path, folder: Path | None = None) -> OpenedFile:
             "close other programs or use a larger machine",
         ) from None
     except OSError as error:
-        raise _cannot_read(label, error, folder) from None
+        raise _cannot_read(path, error, folder) from None
     finally:
         os.close(handle)
     if len(data) != before.st_size or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
@@ -101,7 +102,7 @@ def read_head(path: Path, folder: Path | None = None) -> bytes:
     try:
         return os.read(handle, HEAD)
     except OSError as error:
-        raise _cannot_read(label_of(path), error, folder) from None
+        raise _cannot_read(path, error, folder) from None
     finally:
         os.close(handle)
 
@@ -120,7 +121,7 @@ def read_start(path: Path, folder: Path | None, wanted: Callable[[bytes, int], i
             start = stream.read(8)
             return label, start + stream.read(max(0, wanted(start, size) - len(start))), size
     except OSError as error:
-        raise _cannot_read(label, error, folder) from None
+        raise _cannot_read(path, error, folder) from None
     finally:
         os.close(handle)
 
@@ -136,7 +137,7 @@ def _open(path: Path, folder: Path | None) -> int:
         # Blocking opens of a FIFO, and links swapped in since resolve(), end here instead of hanging.
         handle = os.open(target, _FLAGS)
     except (OSError, ValueError) as error:
-        raise _cannot_read(label, error, folder) from None
+        raise _cannot_read(path, error, folder) from None
     except RuntimeError:  # Python 3.11 and 3.12 say this of links in a circle
         raise UsageError(f"{label}: a link that leads back to itself", "check the path") from None
     if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -170,14 +171,13 @@ def _refuse_too_large(label: str, size: int) -> None:
         )
 
 
-def _cannot_read(label: str, error: OSError | ValueError, folder: Path | None) -> AuditError:
+def _cannot_read(path: Path, error: OSError | ValueError, folder: Path | None) -> AuditError:
+    label = label_of(path)
     if isinstance(error, ValueError):
         return UsageError(f"{label}: not a possible file name", "check the path")
     reason = error.strerror or type(error).__name__
     if isinstance(error, FileNotFoundError) and folder is not None:
         return MalformedInput(f"{label}: this file is missing from the folder", "download the whole folder again")
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        return UsageError(
-            f"{label}: no such file or folder", "check the path; a repository of the Hub is called namespace/name"
-        )
+        return UsageError(f"{display_name(path)}: no such file or folder", what_else(str(path)))
     return EnvironmentFailure(f"{label}: cannot be read: {reason}", "check the path and its permissions")

@@ -8,6 +8,7 @@ and the tokenizer come along. What is fetched is then opened like any file: noth
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -28,6 +29,26 @@ _NO_WEIGHTS = ("training_args.bin", "optimizer.", "optim.", "scheduler.", "scale
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """Weights on the Hub, before anything is downloaded.
+
+    Attributes:
+        folder: in the repository, with a slash at its end, or ``""``. name: path of the file of weights, or of the
+            index of their shards.
+    """
+
+    asked: Address
+    listing: hub.Listing
+    folder: str
+    name: str
+
+    def beside(self, wanted: Mapping[str, int]) -> list[str]:
+        """Paths of those files in the same folder that are there and smaller than given by name."""
+        paths = {self.folder + name: most for name, most in wanted.items()}
+        return [path for path, most in paths.items() if self.listing.sizes.get(path, most) < most]
+
+
+@dataclass(frozen=True, slots=True)
 class Fetched:
     """The weights, or the index of their shards, in the Hub's cache; and the folder that everything lies in."""
 
@@ -37,16 +58,13 @@ class Fetched:
     record: HubRecord
 
 
-def fetch_checkpoint(given: str | Path, most: int, progress: hub.Progress) -> Fetched | None:
-    """What ``given`` names on the Hub, downloaded where the cache lacks it; ``None`` if it names nothing there.
+def find_on_hub(given: str | Path) -> Found | None:
+    """What ``given`` names on the Hub; ``None`` if it names nothing there.
 
     What exists here is never looked for there. A ``Path`` without ``hf:`` or ``https:`` is no repository's name.
 
-    Args:
-        most: bytes that may be downloaded.
-
     Raises:
-        AuditError: as :func:`lcaudit.core.hub.look` and :func:`lcaudit.core.hub.fetch`, or no single file of weights.
+        AuditError: as :func:`lcaudit.core.hub.look`, or no single file of weights.
     """
     text = str(given)
     if _exists(text) or (isinstance(given, Path) and ":" not in text):
@@ -55,14 +73,40 @@ def fetch_checkpoint(given: str | Path, most: int, progress: hub.Progress) -> Fe
     if asked is None:
         return None
     listing = hub.look(asked)
-    folder, chosen = _choose(asked, listing)
-    names = [chosen]
-    if chosen.endswith(INDEX_SUFFIX):
-        names += _shards(listing, folder, chosen, most, progress)
-    most_of = {**dict.fromkeys((NAME, *OTHERS), _MOST_BESIDE), TOKENIZER: MOST_TOKENIZER}
-    names += [folder + one for one, limit in most_of.items() if listing.sizes.get(folder + one, limit) < limit]
-    file, *_ = hub.fetch(listing, names, most, progress)
-    return Fetched(file, file.parent, asked.name, listing.record())
+    return Found(asked, listing, *_choose(asked, listing))
+
+
+def fetch_checkpoint(given: str | Path, most: int, progress: hub.Progress) -> Fetched | None:
+    """What ``given`` names on the Hub, downloaded where the cache lacks it; ``None`` if it names nothing there.
+
+    Args:
+        most: bytes that may be downloaded.
+
+    Raises:
+        AuditError: as :func:`find_on_hub` and :func:`lcaudit.core.hub.fetch`.
+    """
+    found = find_on_hub(given)
+    if found is None:
+        return None
+    names = [found.name]
+    if found.name.endswith(INDEX_SUFFIX):
+        names += _shards(found.listing, found.folder, found.name, most, progress)
+    names += found.beside({**dict.fromkeys((NAME, *OTHERS), _MOST_BESIDE), TOKENIZER: MOST_TOKENIZER})
+    file, *_ = hub.fetch(found.listing, names, most, progress)
+    return Fetched(file, file.parent, found.asked.name, found.listing.record())
+
+
+def fetch_beside(found: Found, most: int, progress: hub.Progress) -> Path:
+    """Where the cache keeps the folder of the weights, with the small files of it that tell the network.
+
+    Raises:
+        AuditError: as :func:`lcaudit.core.hub.fetch`.
+    """
+    names = found.beside({NAME: _MOST_BESIDE})
+    if found.name.endswith(INDEX_SUFFIX):
+        _shards(found.listing, found.folder, found.name, most, progress)  # fetches the index, and looks for them
+    hub.fetch(found.listing, names, most, progress)
+    return found.listing.folder / found.folder
 
 
 def _exists(text: str) -> bool:

@@ -7,7 +7,8 @@ import struct
 
 from lcaudit.checkpoints._pickle_names import named_globals
 from lcaudit.checkpoints._pickle_scan import Machine, TooMuch, Walk
-from lcaudit.checkpoints._pickle_values import Foreign, Refusal, is_allowed
+from lcaudit.checkpoints._pickle_stack import Refusal
+from lcaudit.checkpoints._pickle_values import Foreign, is_allowed
 from lcaudit.core.errors import AuditError, LimitExceeded, MalformedInput, UnsafeCheckpoint
 from lcaudit.core.text import display_name, one_line
 

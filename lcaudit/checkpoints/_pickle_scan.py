@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from lcaudit.checkpoints._pickle_stack import Stack, TooMuch
+from lcaudit.checkpoints._pickle_beside import MADE, Beside, made, set_state
+from lcaudit.checkpoints._pickle_stack import Refusal, Stack, TooMuch
 from lcaudit.checkpoints._pickle_values import (
     CALLS,
     STORAGE_TYPES,
@@ -20,7 +21,6 @@ from lcaudit.checkpoints._pickle_values import (
     Global,
     Inert,
     Ordered,
-    Refusal,
     Storage,
     is_allowed,
     is_key,
@@ -97,13 +97,16 @@ class Machine(Stack):
             raise Refusal("a call whose arguments are no tuple")
         if not isinstance(function, Global):
             raise Refusal("a call of something that is no function")
+        if function.name in MADE:
+            raise Refusal(f"a {MADE[function.name]} made by a call")
         if function.name not in CALLS:
             return self.push(Foreign(function.name))
         self.push(CALLS[function.name](*arguments), arguments)
 
     def newobj(self) -> None:
-        self._stack.pop()
-        kind = self._stack.pop()
+        arguments, kind = self._stack.pop(), self._stack.pop()
+        if isinstance(kind, Global) and kind.name in MADE:
+            return self.push(made(kind.name, arguments))
         if not isinstance(kind, Global) or kind.name in CALLS:
             raise Refusal("an object made in a way that state dicts do not need")
         self.push(Foreign(kind.name))
@@ -113,6 +116,8 @@ class Machine(Stack):
         target = self._stack[-1]
         if isinstance(target, Foreign):
             return
+        if isinstance(target, Beside):
+            return set_state(target, state)
         # Attributes of an OrderedDict: torch writes only this one, and others could hide its methods.
         if not isinstance(target, Ordered) or not isinstance(state, dict) or not set(state) <= {"_metadata"}:
             raise Refusal("attributes set on something other than a state dict")

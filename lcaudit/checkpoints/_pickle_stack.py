@@ -13,6 +13,10 @@ class TooMuch(Exception):
     """A cap was passed; the text says which."""
 
 
+class Refusal(Exception):
+    """The pickle asks for something a state dict does not need; the text says what."""
+
+
 class Stack:
     """State of one dry run over ``stream``, which stands at the pickle's first byte."""
 

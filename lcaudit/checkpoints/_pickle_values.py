@@ -14,6 +14,9 @@ from typing import Any
 
 import torch
 
+from lcaudit.checkpoints import _pickle_beside
+from lcaudit.checkpoints._pickle_stack import Refusal
+
 MOST_RANK = 64
 
 _DTYPES = (
@@ -36,10 +39,6 @@ _STORAGES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-
-
-class Refusal(Exception):
-    """The pickle asks for something a state dict does not need; the text says what."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -215,12 +214,14 @@ CALLS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor_v2": _tensor_v2,
     "torch._utils._rebuild_tensor_v3": _tensor_v3,
     "torch._utils._rebuild_parameter": _parameter,
+    **_pickle_beside.CALLS,
 }
 
 
 def is_allowed(name: str) -> bool:
-    """Whether a state dict, plain or not, needs this global."""
-    return any(name in table for table in (CALLS, DTYPES, STORAGE_TYPES, COMPANIONS, UNREADABLE))
+    """Whether a state dict, plain or not, or what scripts keep beside it, needs this global."""
+    tables = (CALLS, _pickle_beside.MADE, DTYPES, STORAGE_TYPES, COMPANIONS, UNREADABLE)
+    return any(name in table for table in tables)
 
 
 def _exactly(number: int, arguments: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ import warnings
 
 import torch
 
+from lcaudit.checkpoints._pickle_beside import STAND_INS
 from lcaudit.core.errors import EnvironmentFailure, MalformedInput
 
 
@@ -18,7 +19,7 @@ def load_checked(label: str, data: bytes) -> object:
     """
     try:
         # torch warns about pickle protocols and deprecated storages; neither is the user's concern here.
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(STAND_INS):
             warnings.simplefilter("ignore")
             # From memory, so that these are the checked bytes and no path-dependent reader takes over.
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True, mmap=False)

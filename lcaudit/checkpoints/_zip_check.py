@@ -16,11 +16,20 @@ from lcaudit.core.errors import LimitExceeded, MalformedInput
 from lcaudit.core.text import display_name
 
 MOST_MEMBERS = 100_000
-_AGAIN = "download the file again, or save it again with torch.save"
+_AGAIN = "download the file again, or save it again"
 _END = struct.Struct("<4s4H2LH")
 _LOCAL = struct.Struct("<4s5H3L2H")
 # Encrypted, patched, strongly encrypted, masked headers.
 _FORBIDDEN_FLAGS = 0x1 | 0x20 | 0x40 | 0x2000
+
+
+def listed(data: bytes) -> list[str]:
+    """Names of the members as the directory has them, unchecked: for messages only. None without a directory."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, ValueError, struct.error, NotImplementedError, IndexError, OverflowError):
+        return []
 
 
 def members(label: str, data: bytes) -> dict[str, memoryview]:
@@ -38,9 +47,7 @@ def members(label: str, data: bytes) -> dict[str, memoryview]:
         name = _name(label, entry, folded)
         shown = display_name(name, 80)
         if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
-            raise MalformedInput(
-                f"{label}: member {shown} is compressed; torch.save stores members as they are", _AGAIN
-            )
+            raise MalformedInput(f"{label}: member {shown} is compressed; torch stores members as they are", _AGAIN)
         if entry.flag_bits & _FORBIDDEN_FLAGS:
             raise MalformedInput(f"{label}: member {shown} is encrypted", "decrypt the file first")
         start = _start(label, shown, data, entry)

@@ -13,7 +13,7 @@ from lcaudit.checkpoints._files import OpenedFile
 from lcaudit.checkpoints._pickle_check import dry_run
 from lcaudit.checkpoints._pickle_values import Storage
 from lcaudit.checkpoints._torch_load import load_checked
-from lcaudit.checkpoints._zip_check import members
+from lcaudit.checkpoints._zip_check import listed, members
 from lcaudit.core.errors import LimitExceeded, MalformedInput, UnsafeCheckpoint
 from lcaudit.core.text import display_name
 
@@ -30,10 +30,10 @@ def _sniff(head: bytes) -> bool:
 
 def _read(opened: OpenedFile) -> Contents:
     label = opened.label
+    _refuse_relatives(label, {name.partition("/")[2] for name in listed(opened.data)})
     found = members(label, opened.data)
     tops = {name.split("/", 1)[0] for name in found}
     held = {name.split("/", 1)[1]: data for name, data in found.items()}
-    _refuse_relatives(label, held)
     if len(tops) != 1 or "data.pkl" not in held:
         raise MalformedInput(f"{label}: a zip archive, but not one that torch.save wrote", _AGAIN)
     _check_members(label, held)
@@ -48,12 +48,14 @@ def _read(opened: OpenedFile) -> Contents:
     return Contents(load_checked(label, opened.data), (opened.record,))
 
 
-def _refuse_relatives(label: str, held: dict[str, memoryview]) -> None:
-    """Archives that share the container and hold programs."""
+def _refuse_relatives(label: str, held: set[str]) -> None:
+    """Archives that share the container and hold programs; they break its rules, so they are told before those are."""
     if "constants.pkl" in held or any(name.startswith("code/") for name in held):
         raise UnsafeCheckpoint(
-            f"{label}: a TorchScript archive; lcaudit reads weights only",
-            "where the model was made, save its weights alone: torch.save(model.state_dict(), 'weights.pt')",
+            f"{label}: a TorchScript archive, a program and its weights; lcaudit reads weights only",
+            "if you trust it, save its weights by themselves: state = torch.jit.load(FILE, map_location='cpu')"
+            ".state_dict(); safetensors.torch.save_file({k: v.clone() for k, v in state.items()}, "
+            "'weights.safetensors')",
         )
     if "archive_format" in held or any(name.startswith(("models/", "serialized_exported_program")) for name in held):
         raise UnsafeCheckpoint(

@@ -5,14 +5,11 @@ from __future__ import annotations
 import difflib
 import os
 import shlex
-import signal
 import sys
-import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import click
 
@@ -21,14 +18,11 @@ from lcaudit.cli._help import write_exit_codes
 from lcaudit.cli._streams import readable_streams, silence
 from lcaudit.core import plugins
 from lcaudit.core.errors import AuditError, UsageError, out_of_memory
-from lcaudit.core.gate import EXIT_INTERRUPTED, EXIT_NO_VERDICT, EXIT_TERMINATED
+from lcaudit.core.gate import EXIT_NO_VERDICT
+from lcaudit.core.interrupts import EXIT_INTERRUPTED, EXIT_TERMINATED, NOTHING_LEFT, Terminated, unwinding
 from lcaudit.core.text import display_name
 
 _COMPLETE = "_LCAUDIT_COMPLETE"
-
-
-class _Terminated(BaseException):
-    """SIGTERM, as an exception: ``finally`` blocks run, half-written files are removed."""
 
 
 class _Commands(click.Group):
@@ -68,13 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Layers are analysed in parallel, one thread each: NumPy's own threads would only spin against each
     # other. It reads this when it is first imported, which no command has done yet.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    with readable_streams(), _terminable(), _calm(arguments is None):
+    with readable_streams(), _calm(arguments is None), unwinding():
         try:
             return _run(given)
         except KeyboardInterrupt:
-            return _say("interrupted", "no report is half-written", EXIT_INTERRUPTED)
-        except _Terminated:
-            return _say("terminated", "no report is half-written", EXIT_TERMINATED)
+            return _say("interrupted", NOTHING_LEFT, EXIT_INTERRUPTED)
+        except Terminated:
+            return _say("terminated", NOTHING_LEFT, EXIT_TERMINATED)
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True)
             return EXIT_NO_VERDICT
@@ -138,29 +132,12 @@ def _usage_hint(error: click.ClickException, arguments: list[str]) -> str:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM raises inside; only the main thread may set handlers."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, _terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-@contextmanager
 def _calm(command_line: bool) -> Iterator[None]:
     """Python's warnings are for developers: on the command line they are shown with -W or LCAUDIT_DEBUG only."""
     with warnings.catch_warnings():
         if command_line and not sys.warnoptions and not os.environ.get("LCAUDIT_DEBUG"):
             warnings.simplefilter("ignore")
         yield
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise _Terminated
 
 
 def _say(what: str, message: str, code: int, hint: str = "") -> int:

@@ -13,7 +13,7 @@ import click
 from lcaudit.cli._help import option
 from lcaudit.cli._streams import is_terminal, note, show, use_color
 from lcaudit.core import plugins
-from lcaudit.core.errors import UsageError
+from lcaudit.core.errors import EnvironmentFailure, UsageError
 from lcaudit.core.files import check_writable, write_together
 from lcaudit.core.text import display_name
 
@@ -108,25 +108,31 @@ def deliver(
     report: Report, form: str, files: list[tuple[str, Path]], *, color: str, quiet: int, verbose: int,
     beside: Sequence[tuple[Path, str | bytes]] = (), printed: bool = True,
 ) -> None:  # fmt: skip
-    """Write the files and what goes ``beside`` them, all of it or nothing, then print."""
+    """Write the files and what goes ``beside`` them, all of it or nothing, then print.
+
+    Raises:
+        EnvironmentFailure: they cannot be written. The report is printed all the same, however quiet: measuring took
+            long, and nothing else of it is left.
+    """
     from lcaudit import reports
 
-    write_together([*beside, *((path, reports.render(report, written)) for written, path in files)])
-    places = [path for path, _ in beside] + [path for _, path in files]
+    def tell(verbosity: int) -> None:
+        people = reports.writer(form).people
+        colored = people and use_color(color)
+        width = {"width": shutil.get_terminal_size().columns} if is_terminal(sys.stdout) else {}
+        text = reports.render(report, form, color=colored, verbosity=verbosity, **width)
+        show(text, color=colored, for_people=people)
+
+    try:
+        write_together([*beside, *((path, reports.render(report, written)) for written, path in files)])
+    except EnvironmentFailure:
+        tell(verbose)
+        raise
     if quiet > 1:
         return
-    if not printed:
-        _tell_places(places, quiet)
-        return
-    people = reports.writer(form).people
-    colored = people and use_color(color)
-    width = {"width": shutil.get_terminal_size().columns} if is_terminal(sys.stdout) else {}
-    show(
-        reports.render(report, form, color=colored, verbosity=verbose - quiet, **width),
-        color=colored,
-        for_people=people,
-    )
-    _tell_places(places, quiet)
+    if printed:
+        tell(verbose - quiet)
+    _tell_places([*(path for path, _ in beside), *(path for _, path in files)], quiet)
 
 
 def _tell_places(places: Sequence[Path], quiet: int) -> None:

@@ -11,8 +11,8 @@ import click
 from lcaudit.cli._streams import is_terminal, note, silence
 from lcaudit.core.text import display_name
 
-#: Seconds between plain lines.
-_EVERY = 15.0
+#: Seconds until the first plain line with the time left, and between that and others.
+_FIRST, _EVERY = 5.0, 15.0
 _LOADING = "loading torch …"
 
 
@@ -27,7 +27,8 @@ class Progress:
         self.quiet, self.clock = quiet, clock
         self.terminal = is_terminal(sys.stderr)
         self.stage = ""
-        self.started = self.said = 0.0
+        self.started = self.next = 0.0
+        self.first = 0  # steps that were done when the stage was first heard of
         self.bar: Any = None
         self.loading = False
         self.done = 0
@@ -50,7 +51,7 @@ class Progress:
         now = self.clock()
         if stage != self.stage:
             self.close()
-            self.stage, self.started, self.said, self.done = stage, now, now, 0
+            self.stage, self.started, self.next, self.done, self.first = stage, now, now + _FIRST, 0, done
             if self.terminal:
                 self.bar = click.progressbar(length=total, label=f"{stage:<17}", file=sys.stderr, show_pos=True)
                 self._bar("__enter__")
@@ -58,10 +59,10 @@ class Progress:
                 note(f"{stage}: {total} in all")
         if self.bar is not None:
             self._bar("update", done - self.done)
-        elif now - self.said >= _EVERY and done < total:
-            left = (now - self.started) / done * (total - done)
+        elif now >= self.next and self.first < done < total:
+            left = (now - self.started) / (done - self.first) * (total - done)
             note(f"{stage}: {done} of {total}, about {left:.0f} s left")
-            self.said = now
+            self.next = now + _EVERY
         self.done = done
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from lcaudit.cli._progress import Progress
 from lcaudit.cli._settings import Measures
 from lcaudit.cli._streams import is_terminal, note, show, use_color
 from lcaudit.core import plugins
-from lcaudit.core.errors import UsageError
+from lcaudit.core.errors import EnvironmentFailure, UsageError
 from lcaudit.core.files import write_together
 from lcaudit.core.gate import EXIT_FINDINGS, EXIT_INCOMPLETE, EXIT_PASS
 from lcaudit.core.text import display_name
@@ -83,12 +83,19 @@ def COMMAND(
         progress.close()
     from lcaudit import reports
 
-    write_together([(path, reports.render_comparison(found, written)) for written, path in exports])
-    if quiet < 2:
+    def tell(verbosity: int) -> None:
         colored = form == "text" and use_color(color)
         width = {"width": shutil.get_terminal_size().columns} if is_terminal(sys.stdout) else {}
-        text = reports.render_comparison(found, form, color=colored, verbosity=verbose - quiet, **width)
+        text = reports.render_comparison(found, form, color=colored, verbosity=verbosity, **width)
         show(text, color=colored, for_people=form == "text")
+
+    try:
+        write_together([(path, reports.render_comparison(found, written)) for written, path in exports])
+    except EnvironmentFailure:
+        tell(verbose)  # measuring took long, and nothing else of it is left
+        raise
+    if quiet < 2:
+        tell(verbose - quiet)
     if exports and not quiet:
         note("written: " + "  ".join(display_name(path) for _, path in exports))
     if found.having("worse"):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 import click
 
+from lcaudit.cli import _values as values
 from lcaudit.cli._help import Command, option
+from lcaudit.cli._progress import Progress
 from lcaudit.cli._streams import show
+from lcaudit.core import hub
 from lcaudit.core.gate import EXIT_NO_VERDICT
 from lcaudit.core.identity import Identity
 from lcaudit.core.serial import dumps
@@ -21,9 +23,9 @@ _SHOWN = 12
     name="identify",
     cls=Command,
     short_help="Tell which network a checkpoint is.",
-    examples=("identify model.safetensors", "identify folder/ --format json"),
+    examples=("identify model.safetensors", "identify NAMESPACE/NAME@main", "identify folder/ --format json"),
 )
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model")
 @option(
     "Output",
     "--format",
@@ -33,15 +35,29 @@ _SHOWN = 12
     show_default=True,
     help="What to print on standard output.",
 )
-def COMMAND(model: Path, form: str) -> int:
-    """Tell which network the checkpoint MODEL (a file or a folder) holds, from names and shapes alone.
+@option(
+    "Hub",
+    "--max-download",
+    metavar="SIZE",
+    default=hub.MOST,
+    show_default=True,
+    callback=values.size,
+    help="Refuse to download more than this: 500MB, 20GB.",
+)
+def COMMAND(model: str, form: str, max_download: int) -> int:
+    """Tell which network the checkpoint MODEL holds, from names and shapes alone: a file, a folder, or a repository of
+    the Hugging Face Hub, NAMESPACE/NAME[@REVISION].
 
-    Of a safetensors file only the header is read, whatever its size, and no network is built. Exit code 0 if
-    it is one network, 2 if several or none fit.
+    Of a safetensors file only the header is read, or downloaded, whatever its size, and no network is built. Exit
+    code 0 if it is one network, 2 if several or none fit.
     """
     from lcaudit import architectures, checkpoints
 
-    header = checkpoints.read_header(model)
+    progress = Progress(quiet=False)
+    try:
+        header = checkpoints.read_header(model, max_download=max_download, progress=progress)
+    finally:
+        progress.close()
     identity = Identity(
         name=header.name,
         container=header.container,

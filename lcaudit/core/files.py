@@ -43,27 +43,40 @@ def read_regular(path: Path, most: int) -> bytes:
 
 
 def check_writable(path: Path) -> None:
-    """Find out before hours of work whether ``path`` could be written; nothing is created.
+    """Find out before hours of work whether ``path`` could be written, by making something beside it and removing it.
 
     Raises:
-        EnvironmentFailure: it is a folder, its parent is a file, or the permission is missing.
+        EnvironmentFailure: it is a folder, its parent is none, or the system does not let anything be made there.
     """
     try:
-        if _is_stream(path):
-            return
-        folder = path.parent
-        while not folder.exists() and folder != folder.parent:
-            folder = folder.parent
-        reason = (
-            "it is a folder" if path.is_dir()
-            else f"{display_name(folder)} is not a folder" if not folder.is_dir()
-            else "" if os.access(folder, os.W_OK | os.X_OK)
-            else "permission denied"
-        )  # fmt: skip
-    except OSError as error:
+        reason = _obstacle(path)
+    except (OSError, ValueError) as error:
         reason = _reason(error)
     if reason:
         raise EnvironmentFailure(f"cannot write {display_name(path)}: {reason}; nothing was written", _ELSEWHERE)
+
+
+def _obstacle(path: Path) -> str:
+    """Why ``path`` cannot be written, or ``""``; permissions alone say too little (root, read-only file systems)."""
+    if path.is_dir():
+        return "it is a folder"
+    if _is_stream(path):
+        known = path.exists()
+        return "" if known and os.access(path, os.W_OK) else "permission denied" if known else "no such device"
+    folder = path.parent
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        nowhere = folder.is_symlink() and not folder.exists()
+        return f"{display_name(folder)} is " + ("a link that leads nowhere" if nowhere else "not a folder")
+    trial = folder / f".{secrets.token_hex(8)}.part"
+    if folder == path.parent:
+        trial.touch(exist_ok=False)
+        trial.unlink()
+    else:
+        trial.mkdir()
+        trial.rmdir()
+    return ""
 
 
 def write_whole(path: Path, text: str) -> None:

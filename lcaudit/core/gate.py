@@ -16,7 +16,6 @@ FailOn = Literal["error", "warning", "info", "never"]
 STATUSES = ("fail", "pass", "undecided", "skip", "crash")
 
 EXIT_PASS, EXIT_FINDINGS, EXIT_NO_VERDICT, EXIT_INCOMPLETE = 0, 1, 2, 3
-EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 Verdict = Literal["pass", "fail", "incomplete"]
 EXIT_CODES: dict[Verdict, int] = {"pass": EXIT_PASS, "fail": EXIT_FINDINGS, "incomplete": EXIT_INCOMPLETE}
 

@@ -83,7 +83,7 @@ def address(text: str, kind: Kind) -> Address | None:
         UsageError: it can only mean the Hub, and is wrong.
     """
     # a path swallows the second of two slashes
-    if match := re.match(r"(hf):/*(?=[^/])|(https?):/+(?=[^/])", text):
+    if match := re.match(r"(hf):/*|(https?):/+(?=[^/])", text):
         rest = text[match.end() :]
         return _typed(text, rest, kind) if match[1] else _page(text, f"{match[2]}://{rest}", kind)
     if kind == "model" and _BARE.fullmatch(text) and not looks_like_path(text):
@@ -95,6 +95,19 @@ def looks_like_path(text: str) -> bool:
     """Whether plain ``a/b`` rather means a file that is missing than a repository."""
     first = text.partition("/")[0]
     return text.partition("@")[0].lower().endswith(_FILES) or first in _SECTIONS or Path(first).is_dir()
+
+
+def what_else(text: str) -> str:
+    """What may have been meant by a path where nothing is: for the hint of a message."""
+    shown = display_name(text, 120)
+    if re.fullmatch(_NAME, text) and not looks_like_path(text):
+        return f"check the path; for the Hub's repository of this name type hf:{shown}"
+    name, at, _ = text.partition("@")
+    if re.fullmatch(rf"{_NAME}/{_NAME}", name) and at and not looks_like_path(text):
+        return f"check the path; for a repository of the Hub a revision must follow @: {display_name(name, 100)}@main"
+    if text.count("/") == 1 and not looks_like_path(text):
+        return "check the path; a repository of the Hub is called namespace/name, of letters, digits, '-', '_' and '.'"
+    return "check the path; a repository of the Hub is called namespace/name"
 
 
 def _typed(text: str, rest: str, kind: Kind) -> Address:

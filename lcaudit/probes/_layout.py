@@ -48,7 +48,7 @@ def fit(raw: tuple[int, ...], axes: Axes, wanted: tuple[int, ...]) -> Layout:
     Raises:
         ProbeUnavailable: no way fits, or two do.
     """
-    shown = _shape(raw)
+    shown = shape_words(raw)
     if not raw or 0 in raw:
         raise ProbeUnavailable(f"a sample of shape {shown} holds no values", "pass images to --data")
     ways = _ways(raw, axes, wanted)
@@ -56,7 +56,7 @@ def fit(raw: tuple[int, ...], axes: Axes, wanted: tuple[int, ...]) -> Layout:
         ways = [way for way in ways if _fits(way, wanted)]
     if not ways:
         raise ProbeUnavailable(
-            f"a sample has shape {shown}, the network takes {_shape(wanted)}", _misfit(raw, axes, wanted)
+            f"a sample has shape {shown}, the network takes {shape_words(wanted)}", _misfit(raw, axes, wanted)
         )
     if len(ways) > 1:
         likely = [way for way in ways if way[1][0] in _CHANNELS]
@@ -70,11 +70,11 @@ def fit(raw: tuple[int, ...], axes: Axes, wanted: tuple[int, ...]) -> Layout:
     shape = (math.prod(image),) if len(wanted) == 1 else image
     words = []
     if transpose:
-        words.append(f"transposed from height × width × channels {shown} to {_shape(image)}")
+        words.append(f"transposed from height × width × channels {shown} to {shape_words(image)}")
     elif image != raw and len(wanted) != 1:
-        words.append(f"reshaped from {shown} to {_shape(image)}")
+        words.append(f"reshaped from {shown} to {shape_words(image)}")
     if shape != image:
-        words.append(f"flattened from {_shape(image)} to {shape[0]}")
+        words.append(f"flattened from {shape_words(image)} to {shape[0]}")
     return Layout(transpose, image, image[0] if len(image) == 3 else 1, shape, tuple(words))
 
 
@@ -103,7 +103,7 @@ def fit_plain(raw: tuple[int, ...], wanted: tuple[int, ...], noun: str) -> Layou
     """
     if wanted and not _fits((False, raw), wanted):
         raise ProbeUnavailable(
-            f"a sample has {_shape(raw)} {noun}, the network takes {_shape(wanted)}",
+            f"a sample has {shape_words(raw)} {noun}, the network takes {shape_words(wanted)}",
             "exchange the two axes of the samples"
             if len(raw) == 2 and _fits((False, raw[::-1]), wanted)
             else "pass data of the network's own input size",
@@ -132,5 +132,6 @@ def _fits(way: tuple[bool, tuple[int, ...]], wanted: tuple[int, ...]) -> bool:
     return len(wanted) == len(image) and all(want in (0, size) for want, size in zip(wanted, image, strict=True))
 
 
-def _shape(shape: tuple[int, ...]) -> str:
+def shape_words(shape: tuple[int, ...]) -> str:
+    """``3 × 32 × 32``; a side of 0 may be any."""
     return " × ".join("any" if size == 0 else str(size) for size in shape) if shape else "anything"

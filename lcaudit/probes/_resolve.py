@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -58,7 +60,8 @@ def find(
     """(samples, data set named by the user or ``""``, path, or name of a repository, or ``None``, notes).
 
     A name wins over a file of the same name; a path with a separator is always a path; what exists here is never
-    looked for on the Hub, and a name only where no copy lies here.
+    looked for on the Hub, and a name only where no copy lies here. ``CIFAR-10`` is ``cifar10`` where no file is
+    called so.
 
     Raises:
         ProbeUnavailable: neither a known name nor something that can be read.
@@ -66,6 +69,8 @@ def find(
         AuditError: as the source says.
     """
     path = Path(data)
+    if data not in datasets() and not _exists(path):
+        data = _by_letters().get(_letters(data), data)
     if data in datasets():
         _no_columns(columns, data)
         samples = _named(data, root, split, most, progress)
@@ -101,12 +106,24 @@ def find(
     raise MalformedInput(f"{display_name(data)} is {seen}", _accepted())
 
 
+def _letters(name: str) -> str:
+    """What is left of a name where case and hyphens do not count."""
+    return re.sub("[-_ ]", "", name.lower())
+
+
+def _by_letters() -> dict[str, str]:
+    return {_letters(name): name for name in datasets()}
+
+
 def _nowhere(data: str, path: Path) -> ProbeUnavailable:
     """What is neither known nor here nor the Hub's."""
     said = display_name(data) or "an empty name"
     if path.suffix or data.startswith(("/", ".", "~")):
         return ProbeUnavailable(f"{said}: no such file or folder", "check the path")
     hint = f"pass one of {', '.join(datasets())}, a data set of the Hub (hf:ns/name), or a path that exists"
+    near = difflib.get_close_matches(_letters(data[:40]), _by_letters(), n=1)
+    if near:
+        hint = f"did you mean {_by_letters()[near[0]]}? Otherwise {hint}"
     if data.count("/") == 1:
         hint = f"for the Hub's data set of this name type hf:{said}; for a path, check it"
     return ProbeUnavailable(f"{said} is neither a data set nor a path", hint)
@@ -171,6 +188,7 @@ def _exists(path: Path) -> bool:
 
 
 def _accepted() -> str:
+    """All that can be passed; short enough for a hint to be shown whole."""
     kinds = "; ".join(source.title for source in sources().values())
     return (
         f"pass a data set ({', '.join(datasets())}), one of the Hub (hf:ns/name) or the path of one of these: {kinds}"

@@ -17,6 +17,7 @@ from lcaudit.core.measurements import ProbeRecord
 from lcaudit.core.text import count, display_name
 from lcaudit.probes._contract import Pixels, Samples
 from lcaudit.probes._labels import check_labels
+from lcaudit.probes._layout import shape_words
 from lcaudit.probes._reads import embeddings
 from lcaudit.probes._select import choose, ranges
 from lcaudit.probes._tokenizer import Tokenizer
@@ -72,15 +73,30 @@ def is_text(found: Samples, network: Network, tokens: bool) -> bool:
     """Whether these are texts, or token ids for a network that says how it reads text.
 
     Raises:
-        ProbeUnavailable: texts for a network that reads none.
+        ProbeUnavailable: texts for a network that reads none, or something else for one that reads only text.
     """
-    if found.texts is not None and network.text is None:
+    shown, title = display_name(found.source), network.record.title
+    if network.text is None:
+        if found.texts is None:
+            return False
+        if len(network.record.input_shape) == 3:
+            raise ProbeUnavailable(
+                f"{shown} holds text, and {title} reads pictures of {shape_words(network.record.input_shape)}",
+                "pass a folder of images, an .npz of them, or the name of a data set such as cifar10",
+            )
         raise ProbeUnavailable(
-            f"{display_name(found.source)} holds text, and {network.record.title} does not say how it reads text",
+            f"{shown} holds text, and {title} does not say how it reads text",
             "pass images or arrays; or set make.text = {'objective': …, 'longest': …} on the factory of "
             "--arch file.py:make (docs/text.md)",
         )
-    return network.text is not None and (found.texts is not None or tokens)
+    if found.texts is None and not tokens:
+        what = "pictures" if found.pictures or len(found.shape) == 3 else "numbers that are no token ids"
+        raise ProbeUnavailable(
+            f"{shown} holds {what}, and {title} reads the tokens of a text",
+            "pass texts, a .txt or .jsonl file, with tokenizer.json beside the weights or --tokenizer FILE; or token "
+            "ids, int64 under the name input_ids in an .npz file",
+        )
+    return True
 
 
 def text_probe(

@@ -139,7 +139,7 @@ def _regular(entry: Path) -> bool:
 
 
 SOURCE = Source(
-    title="a folder of PNG, JPEG, WebP or BMP images, one subfolder for each class or all in one",
+    title="a folder of images",
     accepts=lambda path, start: path.is_dir(),
     open=open_folder,
 )

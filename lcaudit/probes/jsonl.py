@@ -117,7 +117,7 @@ def _label(first: Mapping[str, Any], text: str, asked: Mapping[str, str], shown:
 
 
 SOURCE = Source(
-    title="a .jsonl file of text, one object a line",
+    title="a .jsonl file of text",
     accepts=lambda path, start: path.suffix.lower() in _SUFFIXES and start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{",
     open=lambda path, split: open_jsonl(path, split, {}),
     open_columns=open_jsonl,

@@ -79,7 +79,7 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, file: str) -> np.nda
 
 
 SOURCE = Source(
-    title="an .npz file with arrays named images or input_ids, and labels",
+    title="an .npz file of images or input_ids, and labels",
     accepts=lambda path, start: start.startswith((b"PK\x03\x04", b"PK\x05\x06")),
     open=open_npz,
 )

@@ -22,7 +22,7 @@ def open_parquet(path: Path, split: str | None, columns: Mapping[str, str]) -> S
 
 
 SOURCE = Source(
-    title="a .parquet file with a column of encoded images or text",
+    title="a .parquet file of images or text",
     accepts=lambda path, start: start.startswith(b"PAR1"),
     open=lambda path, split: open_parquet(path, split, {}),
     open_columns=open_parquet,

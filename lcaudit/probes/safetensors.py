@@ -78,7 +78,7 @@ def _accepts(path: Path, start: bytes) -> bool:
 
 
 SOURCE = Source(
-    title="a .safetensors file with tensors named images or input_ids, and labels",
+    title="a .safetensors file of images or input_ids, and labels",
     accepts=_accepts,
     open=open_safetensors,
 )

@@ -44,7 +44,7 @@ def open_txt(path: Path, split: str | None) -> Samples:
 
 
 SOURCE = Source(
-    title="a .txt file of text, one sample a line",
+    title="a .txt file of text",
     accepts=lambda path, start: path.suffix.lower() in _SUFFIXES and b"\0" not in start,
     open=open_txt,
 )

@@ -21,6 +21,12 @@ def told(report: Report) -> str:
     return f"{found.decision}{tried}: {found.reason}"
 
 
+def unsettled(report: Report) -> str:
+    """The same where the probe left it open, which no finding says; else ``""``."""
+    found = report.measurements.identification
+    return told(report) if found is not None and found.decision == "ambiguous" else ""
+
+
 def rows(report: Report) -> tuple[tuple[str, ...], ...]:
     """One row for each reading, best first, under ``HEADINGS``."""
     found = report.measurements.identification

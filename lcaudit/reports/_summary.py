@@ -98,6 +98,20 @@ def tally(report: Report) -> Tally:
     return Tally(Counter(check.status for check in report.checks), Counter(f.severity for f in report.findings), blamed)
 
 
+def hardly_decided(report: Report) -> str:
+    """What a gate that passed says little about: ``5 of 10 rules undecided``, where that is half or more; else ``""``.
+
+    By rule, since one that is decided in every layer would outweigh all others; notes fail no gate.
+    """
+    grave = {code for code, rule in rule_names(report).items() if rule.severity != "info"}
+    said = {status: {c.rule for c in report.checks if c.status == status} & grave for status in STATUSES}
+    decided = said["pass"] | said["fail"]
+    left = said["undecided"] - decided
+    if report.gate.verdict != "pass" or not left or len(left) < len(decided):
+        return ""
+    return f"{len(left)} of {count(len(left | decided), 'rule')} undecided"
+
+
 _NOUNS = {"error": "error", "warning": "warning", "info": "note"}
 
 

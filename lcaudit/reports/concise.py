@@ -7,6 +7,7 @@ from lcaudit.core.outcomes import Finding, Report
 from lcaudit.reports import _review as review
 from lcaudit.reports import _summary as summary
 from lcaudit.reports._contract import Style, Writer
+from lcaudit.reports._readings import unsettled
 from lcaudit.reports._terminal import inert
 
 
@@ -21,7 +22,8 @@ def write(report: Report, style: Style) -> str:
     ]
     for group in summary.groups(report, "crash"):
         lines.append(f"{path}: {review.printable(group.rule)} not run {review.printable(group.reason)}")
-    lines += [f"{path}: note {review.printable(notice)}" for notice in report.notices]
+    notes = [*filter(None, [unsettled(report)]), *report.notices]
+    lines += [f"{path}: note {review.printable(note)}" for note in notes]
     lines += [f"{path}: {review.printable(reason)}" for reason in report.gate.reasons]
     return inert("\n".join([*lines, review.verdict(report)]) + "\n")
 

@@ -253,6 +253,7 @@ def _left_open(report: Report, style: Style) -> Iterator[str]:
 def _verdict(report: Report, style: Style) -> str:
     word = summary.VERDICTS[report.gate.verdict]
     said = f"{_paint(word, report.gate.verdict, style)} (fail-on: {report.gate.fail_on})"
+    said += f", but {open_}" if (open_ := summary.hardly_decided(report)) else ""
     if report.verification is None:
         return said
     of = (

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 from architecture_cases import CASES, State, checkpoint, resnet_function, resnet_state
 
-from lcaudit.architectures import resolve
+from lcaudit.architectures import _libraries, resolve
 from lcaudit.core.errors import AmbiguousArchitecture, MalformedInput, UnknownArchitecture, UsageError
+from lcaudit.core.text import display_name
 
 
 def small() -> State:
@@ -77,6 +79,37 @@ def test_an_unknown_name_lists_the_families() -> None:
     with pytest.raises(UsageError, match="neither a family nor") as raised:
         resolve(checkpoint(small()), "resnet\x1b")
     assert "resnet_cifar" in raised.value.hint and "\x1b" not in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("arch", "near"),
+    [
+        ("resnet18", "did you mean timm:resnet18 or torchvision:resnet18? "),
+        ("ViT_base_patch16_224", "did you mean timm:vit_base_patch16_224? "),
+        ("resnet_cifr", "did you mean resnet_cifar or resnext_cifar? "),
+        ("nothing-like-it", "families: "),
+    ],
+)
+def test_a_name_without_its_library_and_a_slip_of_the_pen(arch: str, near: str) -> None:
+    with pytest.raises(UsageError, match="neither a family nor") as raised:
+        resolve(checkpoint(small()), arch)
+    assert raised.value.hint.startswith(near)
+    assert display_name(raised.value.hint, 500) == raised.value.hint
+
+
+@pytest.mark.parametrize("library", ["timm", "torchvision"])
+def test_a_name_that_the_library_lacks_is_answered_with_near_ones(
+    library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = SimpleNamespace(list_models=lambda: ["resnet18", "resnet34", "vgg11"])
+    home = names if library == "timm" else SimpleNamespace(models=names)
+    monkeypatch.setattr(_libraries, "library", lambda name, why: home)
+    with pytest.raises(UsageError, match="has no network resnett18") as raised:
+        resolve(checkpoint(small()), f"{library}:resnett18")
+    assert raised.value.hint.startswith(f"did you mean {library}:resnet18 or {library}:resnet34? names: ")
+    with pytest.raises(UsageError, match="has no network") as raised:
+        resolve(checkpoint(small()), f"{library}:nothing")
+    assert raised.value.hint.startswith("names: ")
 
 
 def test_no_tensors() -> None:

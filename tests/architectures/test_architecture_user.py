@@ -172,3 +172,15 @@ def test_a_network_built_in_half_precision_does_not_round_the_weights(tmp_path: 
     weights = state()
     network = resolve(checkpoint(weights), write(tmp_path, text) + "make")
     assert torch.equal(network.module[0].weight, weights["0.weight"])
+
+
+def test_weights_of_another_network_are_told_with_its_name(tmp_path: Path) -> None:
+    shapes = {"0.weight": (6, 4), "0.bias": (6,), "2.weight": (3, 6), "2.bias": (3,)}
+    state = {key: torch.zeros(shape) for key, shape in shapes.items()}
+    factory = write(tmp_path, "from torch import nn\n\ndef make():\n    return nn.Linear(4, 3)\n") + "make"
+    with pytest.raises(UnknownArchitecture, match=r"do not fit make in net\.py") as caught:
+        resolve(checkpoint(state), factory)
+    assert caught.value.hint.startswith("leave --arch out: these are the tensors of sequential (")
+    with pytest.raises(UnknownArchitecture, match=r"do not fit make in net\.py") as caught:
+        resolve(checkpoint({"a": torch.zeros(3)}), factory)
+    assert caught.value.hint.startswith("pass --arch file.py:factory")

@@ -158,6 +158,8 @@ def test_what_was_declared_stays_and_is_contradicted() -> None:
     assert kept.record.normalisation == WRONG
     used = next(one for one in found.scores if one.used)
     assert "mean 0.5" in used.preprocessing and used.ratio > 2
+    assert found.reason.startswith(f"What was declared does not fit: net, {used.preprocessing} is off by ")
+    assert f"the best (net, {found.scores[0].preprocessing}) by " in found.reason
 
 
 def test_what_was_declared_and_fits_is_not_compared_further() -> None:
@@ -281,6 +283,7 @@ def test_the_rules_of_decision(rows: list[Judged], unknown: tuple[str, ...], con
     verdict = decide(rows, METHOD, TAKEN, unknown, confidence, 0)
     assert verdict.record.decision == decision
     assert verdict.record.scores[0].ratio == 1.0
+    assert ("does not fit: a, " in verdict.record.reason) == (decision == "contradicted" or confidence == "identified")
     assert (verdict.preprocessing is None) == (decision != "chosen by probe" or verdict.record.open == ("network",))
 
 

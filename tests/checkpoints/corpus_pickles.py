@@ -62,10 +62,32 @@ _PAYLOADS = {
     "builtins.bytearray": call("builtins.bytearray", number(2**31)),
     "torch.Tensor": call("torch.Tensor", number(40_000), number(40_000)),
     "torch.FloatTensor": call("torch.FloatTensor", number(10**9)),
-    "argparse.Namespace": glob("argparse.Namespace") + b")\x81}" + text("lr") + b"K\x01sb",
-    "numpy._core.multiarray.scalar": call("numpy._core.multiarray.scalar", glob("numpy.dtype"), b"N"),
+    "numpy._core.multiarray._reconstruct": call("numpy._core.multiarray._reconstruct", glob("numpy.ndarray")),
+    "numpy.ndarray": glob("numpy.ndarray") + b")\x81",
     "collections.defaultdict": call("collections.defaultdict", glob("builtins.list")),
     "pytorch_lightning.core.saving._instantiator": glob("pytorch_lightning.core.saving._instantiator"),
+}
+
+
+# Forms of what scripts keep beside weights that pickle never writes, or with something else inside.
+_NAMESPACE, _SCALAR = glob("argparse.Namespace"), "numpy.core.multiarray.scalar"
+_F8 = call("numpy.dtype", text("f8"), b"\x89", b"\x88")
+_BESIDE = {
+    "a Namespace made by a call": (call("argparse.Namespace", _COMMAND), "a Namespace made by a call"),
+    "a Namespace of arguments": (_NAMESPACE + _COMMAND + b"\x85\x81", "a Namespace made of arguments"),
+    "a Namespace whose state is a pair": (_NAMESPACE + b")\x81N}\x86b", "a Namespace with a state"),
+    "a Namespace as a list": (_NAMESPACE + b")\x81K\x01a", "items appended"),
+    "a Namespace as a dict": (_NAMESPACE + b")\x81" + text("a") + b"K\x01s", "items set on"),
+    "a Namespace as a key": (b"}" + _NAMESPACE + b")\x81K\x01s", "a dict key that is neither"),
+    "a number of a bare dtype": (call(_SCALAR, glob("numpy.dtype"), b"N"), "a NumPy number that is not written"),
+    "a number that is an object": (call(_SCALAR, _F8, _NAMESPACE + b")\x81"), "a NumPy number that is not written"),
+    "a number without a dtype": (call(_SCALAR), "a NumPy number that is not written"),
+    "a dtype of objects": (call("numpy.dtype", text("O8"), b"\x89", b"\x88"), "a NumPy dtype of something other"),
+    "a dtype of fields": (call("numpy.dtype", b"]", b"\x89", b"\x88"), "a NumPy dtype of something other"),
+    "a dtype with a strange state": (_F8 + b"}b", "a dtype with a state"),
+    "a dtype made without a call": (glob("numpy.dtype") + text("f8") + b"\x85\x81", "an object made in a way"),
+    "a path of numbers": (call("pathlib.PosixPath", number(1)), "a path of something other than texts"),
+    "a path with a state": (call("pathlib.PosixPath", text("a")) + b"}b", "a path with a state"),
 }
 
 
@@ -134,6 +156,16 @@ def _npz(folder: Path) -> Path:
 
 
 CASES = (
+    *(
+        _pickle(
+            f"a Namespace that holds {name}",
+            state(x=_NAMESPACE + b")\x81}" + text("a") + payload + b"sb", w=_ONE),
+            name,
+            UnsafeCheckpoint,
+        )
+        for name, payload in _PAYLOADS.items()
+    ),
+    *(_pickle(f"beside weights: {name}", state(x=payload, w=_ONE), says) for name, (payload, says) in _BESIDE.items()),
     *(
         _pickle(f"calls {name}", state(x=payload, w=_ONE), name, UnsafeCheckpoint)
         for name, payload in _PAYLOADS.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -10,15 +11,18 @@ from collections import Counter, OrderedDict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 import lcaudit
-from lcaudit.checkpoints import open_checkpoint
+from lcaudit.checkpoints import _pickle_beside, open_checkpoint
+from lcaudit.checkpoints._torch_load import load_checked
 from lcaudit.core import plugins
 from lcaudit.core.errors import MalformedInput, UnsafeCheckpoint
 from lcaudit.core.measurements import NonFinite, RecordedAccuracy
+from lcaudit.core.text import display_name
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "checkpoints"
 
@@ -318,6 +322,71 @@ def test_torch_refusing_what_the_dry_run_accepts_is_still_one_line(
     assert "RuntimeError" in caught.value.message and "weights_only" not in caught.value.message
 
 
+@pytest.mark.parametrize("container", ["torch-zip", "torch-legacy"])
+def test_what_training_scripts_keep_beside_weights(container: str, tmp_path: Path) -> None:
+    args = argparse.Namespace(lr=0.1, out=Path("a/b"), inner=argparse.Namespace(depth=[1, 2]), data={"a": (1, None)})
+    beside = {
+        "args": args,
+        "best_acc": np.float64(91.25),
+        "others": [
+            np.float32(1),
+            np.int64(2),
+            np.bool_(True),
+            np.str_("x"),
+            np.datetime64("2020-01-01"),
+            np.float16(1),
+        ],
+        "dtype": np.dtype("float32"),
+    }
+    opened = open_checkpoint(_save(tmp_path / "a.pt", {**beside, "state_dict": _state()}, container))
+    assert _same(opened.tensors, dict(sorted(_state().items())))
+    assert opened.record.recorded == RecordedAccuracy("best_acc", 0.9125)
+    old = (tmp_path / "a.pt").read_bytes()
+    if container == "torch-legacy":  # as NumPy 1 wrote it
+        (tmp_path / "b.pt").write_bytes(old.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+        assert open_checkpoint(tmp_path / "b.pt").record.recorded == RecordedAccuracy("best_acc", 0.9125)
+
+
+def test_of_what_is_kept_beside_weights_nothing_is_built(tmp_path: Path) -> None:
+    """argparse, pathlib and NumPy are not asked to make anything: only numbers come through."""
+    kept = [argparse.Namespace(lr=0.1), Path("a"), np.float64(-2.5), np.int16(-7), np.bool_(True), np.str_("x")]
+    kept += [np.array([1, 2], ">i4")[1]]
+    torch.save(kept, tmp_path / "a.pt")
+    found = load_checked("a.pt", (tmp_path / "a.pt").read_bytes())
+    assert isinstance(found, list)
+    namespace, place, *numbers = found
+    assert type(namespace) is _pickle_beside.Namespace and not vars(namespace) and place is None
+    assert numbers == [-2.5, -7, True, None, 2] and all(type(one).__module__ == "builtins" for one in numbers)
+    assert not set(_pickle_beside.STAND_INS) & set(torch.serialization.get_safe_globals())  # only while reading
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_torchscript_is_named_and_its_recipe_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its compressed members break the rules of torch.save's archives, which is no damage."""
+    monkeypatch.chdir(tmp_path)
+    network = _network().eval()
+    torch.jit.save(torch.jit.script(network), "model.pt")
+    with pytest.raises(UnsafeCheckpoint, match="a TorchScript archive") as caught:
+        open_checkpoint(Path("model.pt"))
+    recipe = caught.value.hint.partition(": ")[2].replace("FILE", "'model.pt'")
+    assert display_name(caught.value.hint, 500) == caught.value.hint
+    exec(f"import torch, safetensors.torch\n{recipe}")
+    assert _same(open_checkpoint(Path("weights.safetensors")).tensors, dict(sorted(_state().items())))
+
+
+@pytest.mark.parametrize("kind", ["pt2", "torch.save"])
+def test_what_was_cut_off_is_to_be_downloaded_again(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    if kind == "pt2":
+        torch.export.save(torch.export.export(torch.nn.Linear(30, 20), (torch.zeros(2, 30),)), path)
+    else:
+        torch.save(_state(), path)
+    path.write_bytes(path.read_bytes()[:-400])
+    with pytest.raises(MalformedInput, match="truncated") as caught:
+        open_checkpoint(path)
+    assert caught.value.hint == "download the file again, or save it again"
+
+
 def test_torch_unpickles_at_one_place_only() -> None:
     root = Path(lcaudit.__file__).parent
     sources = {path: path.read_text(encoding="utf-8") for path in root.rglob("*.py")}
@@ -325,7 +394,11 @@ def test_torch_unpickles_at_one_place_only() -> None:
     assert calls == ["_torch_load.py"]
     site = next(source for path, source in sources.items() if path.name == "_torch_load.py")
     assert re.search(r'torch\.load\([^#\n]*map_location="cpu", weights_only=True', site)
-    forbidden = r"weights_only\s*=\s*False|add_safe_globals|safe_globals\(|jit\.load|import pickle\b|pickle\.loads?\("
+    # allowed are our own stand-ins alone, and the words of a recipe
+    forbidden = r"weights_only\s*=\s*False|add_safe_globals|safe_globals\((?!STAND_INS\))|jit\.load\((?!FILE,)"
+    forbidden += r"|import pickle\b|pickle\.loads?\("
+    assert all(made.__module__ == _pickle_beside.__name__ for made, _ in _pickle_beside.STAND_INS)
+    assert {name for _, name in _pickle_beside.STAND_INS} == {*_pickle_beside.CALLS, *_pickle_beside.MADE}
     assert [path.name for path, source in sources.items() if re.search(forbidden, source)] == []
 
 

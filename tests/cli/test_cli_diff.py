@@ -50,6 +50,12 @@ def test_a_layer_made_a_little_worse(lcaudit, pair):
     assert lcaudit("diff", base, head, *how, "--exit-zero").code == 0
 
 
+def test_what_cannot_be_written_is_printed(lcaudit, pair):
+    base, head, how = pair
+    ran = lcaudit("diff", base, head, *how, "-qq", "--export", "json=/dev/full")
+    assert ran.code == 2 and "REGRESSED" in ran.out and "cannot write /dev/full" in ran.err
+
+
 def test_pairs_see_what_a_baseline_does_not(lcaudit, pair):
     """The paired interval is narrower than the one from both intervals."""
     base, head, how = pair

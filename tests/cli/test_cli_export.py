@@ -101,6 +101,8 @@ def test_a_wrong_normalisation_is_contradicted_by_the_probe(lcaudit: Run, export
     out = tmp_path / "again.safetensors"
     ran = lcaudit("export", exported, "-o", out, "--data", "digits", "--mean", "0.9", "--std", "0.05")
     assert ran.code == 2 and "contradicts" in ran.err and not out.exists()
+    declared, best = ran.err.index("mean 0.9, std 0.05"), ran.err.index("the best (")
+    assert declared < best  # what does not fit, before what does
     assert metadata(exported)["lcaudit.mean"] == mean
 
 
@@ -189,5 +191,15 @@ def test_a_network_of_transformers_is_described_by_its_configuration(lcaudit: Ru
     copy = tmp_path / "copy.safetensors"
     ran = lcaudit("export", str(tmp_path / "bert"), "-o", str(copy))
     assert ran.code == 0 and "put that file beside the copy" in ran.err, ran.err
+    assert "--mean" not in ran.err and "normalisation" not in ran.err  # it reads tokens
+    ran = lcaudit("export", str(tmp_path / "bert"), "-o", str(copy), "--mean", "0.5", "--std", "0.5", "--overwrite")
+    assert ran.code == 2 and "have no meaning for token ids" in ran.err
     (tmp_path / "config.json").write_bytes((tmp_path / "bert" / "config.json").read_bytes())
     assert "BertForSequenceClassification" in lcaudit("identify", str(copy)).out
+
+
+def test_a_graph_is_audited_where_it_is(lcaudit: Run, tmp_path: Path) -> None:
+    """No --arch was given, so none can be given again."""
+    torch.export.save(torch.export.export(torch.nn.Linear(4, 3), (torch.zeros(2, 4),)), tmp_path / "a.pt2")
+    ran = lcaudit("export", str(tmp_path / "a.pt2"), "-o", str(tmp_path / "copy.safetensors"))
+    assert ran.code == 0 and "audit MODEL, or the copy with --arch" in ran.err and "again" not in ran.err

@@ -23,6 +23,7 @@ import torch
 from lcaudit import capture, reports, rules, spectra
 from lcaudit.cli import main
 from lcaudit.core.errors import AuditError, EnvironmentFailure, LimitExceeded, MalformedInput, UnsafeCheckpoint
+from lcaudit.core.interrupts import unwinding
 from lcaudit.core.serial import parse_json
 
 Run = Callable[..., object]
@@ -364,6 +365,7 @@ def test_it_can_be_called_outside_the_main_thread(lcaudit: Run) -> None:
 # Places that cannot be written
 
 
+@posix
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
@@ -373,6 +375,9 @@ def test_it_can_be_called_outside_the_main_thread(lcaudit: Run) -> None:
         (["--no-output", "--export", "html=file/x"], "cannot write file/x: file is not a folder"),
         (["--no-output", "--export", "html=" + "n" * 300], "cannot write nnn"),
         (["-o", ""], "two reports"),
+        (["-o", "nowhere"], "cannot write nowhere/report.html: nowhere is a link that leads nowhere"),
+        (["-o", "nowhere/below"], "cannot write nowhere/below/report.html: nowhere is a link that leads nowhere"),
+        (["-o", "/proc/none"], "cannot write /proc/none/report.html: no such device"),
     ],
 )
 def test_a_place_that_cannot_be_written_is_said_before_measuring(
@@ -381,19 +386,31 @@ def test_a_place_that_cannot_be_written_is_said_before_measuring(
     monkeypatch.setattr(capture, "measure", lambda *arguments, **options: pytest.fail("it measured"))
     Path("file").write_text("precious")
     Path("folder").mkdir()
+    Path("nowhere").symlink_to("not there")
     if flags == ["-o", ""]:  # an empty name is the working folder
         flags, says = ["-o", "", "--export", "json=report.html"], "two reports would be written to report.html"
     ran = lcaudit(*kit.arguments, *flags)
     assert ran.code == 2 and f"]: {says}" in ran.err and len(ran.err.splitlines()) == 2
-    assert sorted(path.name for path in Path().iterdir()) == ["file", "folder"]
+    assert sorted(path.name for path in Path().iterdir()) == ["file", "folder", "nowhere"]
     assert Path("file").read_text() == "precious"
 
 
 @posix
 def test_a_full_disk_leaves_nothing(lcaudit: Run, kit) -> None:
     ran = lcaudit(*kit.arguments, "-q", "--export", "json=/dev/full")
-    one_line(ran, 2, "error[environment]: cannot write /dev/full: No space left on device; nothing was written")
+    alone = dataclasses.replace(ran, out="")
+    one_line(alone, 2, "error[environment]: cannot write /dev/full: No space left on device; nothing was written")
     nothing_written()
+
+
+@posix
+@pytest.mark.parametrize("quiet", [(), ("-qq",)])
+def test_a_report_that_cannot_be_written_is_printed(lcaudit: Run, kit, quiet: tuple[str, ...]) -> None:
+    """Measuring took long, and what it found is nowhere else."""
+    ran = lcaudit(*kit.arguments, *quiet, "--no-output", "--export", "html=/dev/full")
+    assert ran.code == 2 and ran.out.endswith("PASS (fail-on: error)\n")
+    ran = lcaudit(*kit.arguments, *quiet, "--no-output", "--export", "html=/dev/full", "--format", "json")
+    assert ran.code == 2 and parse_json(ran.out)["gate"]["verdict"] == "pass"
 
 
 # Standard output and standard error as they come; signals
@@ -497,3 +514,44 @@ def test_a_signal_stops_it_and_leaves_nothing(
     assert (process.returncode, out) == (code, ""), "".join(said) + rest
     assert rest == f"lcaudit: {word}: no report is half-written\n"
     assert not list(tmp_path.iterdir())
+
+
+#: Stands for a library whose import swallows whatever is raised in it; in C++ it would abort the process.
+SWALLOWS = """
+import os, signal
+try:
+    os.kill(os.getpid(), signal.{name})
+except BaseException:
+    pass
+raise SystemExit("went on")
+"""
+
+
+@posix
+@pytest.mark.parametrize(("name", "code", "word"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")])
+@pytest.mark.parametrize("module", ["torch", "click"])
+def test_a_signal_while_a_module_is_imported_ends_it_at_once(
+    tmp_path: Path, module: str, name: str, code: int, word: str
+) -> None:
+    (tmp_path / f"{module}.py").write_text(SWALLOWS.format(name=name))
+    places = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    # sys.path[0] of -m is the working folder; a parent may have had SIGINT ignored
+    start = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    start += "runpy.run_module('lcaudit', run_name='__main__', alter_sys=True)"
+    done = subprocess.run(
+        [sys.executable, "-c", start, "check", "x", "--data", "y"],
+        capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": places},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr == f"lcaudit: {word}: no report is half-written\n"
+
+
+@posix
+def test_an_ignored_interrupt_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with unwinding():
+            os.kill(os.getpid(), signal.SIGINT)
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -86,6 +86,14 @@ def test_what_nobody_knows_is_no_verdict_and_inert(tmp_path: Path, capsys: pytes
     assert "\x1b" not in out and "\u202e" not in out
 
 
+def test_an_adapter_is_told_what_it_goes_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = "base_model.model.h.0.attn"
+    sparse(tmp_path / "a.safetensors", {f"{where}.lora_A.weight": (4, 8), f"{where}.lora_B.weight": (8, 4)})
+    assert main(["identify", str(tmp_path / "a.safetensors")]) == 2
+    out = capsys.readouterr().out
+    assert "a LoRA adapter" in out and "--base" in out.splitlines()[-1] and "factory" not in out
+
+
 def test_torch_files_are_opened_as_for_an_audit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import torch
 

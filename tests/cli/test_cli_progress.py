@@ -49,8 +49,8 @@ def followed(stream: Stream, monkeypatch: pytest.MonkeyPatch, quiet: bool = Fals
 def test_plain_lines_say_how_far_and_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
     assert followed(Stream(terminal=False), monkeypatch).splitlines() == [
         "measuring samples: 300 in all",
-        "measuring samples: 150 of 300, about 16 s left",
-        "measuring samples: 270 of 300, about 4 s left",
+        "measuring samples: 90 of 300, about 28 s left",
+        "measuring samples: 210 of 300, about 12 s left",
         "analysing layers: 1 in all",
     ]
 

@@ -125,6 +125,19 @@ def test_checking_a_place_creates_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_place_where_the_system_lets_nothing_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Permissions do not show it: a read-only file system, or one of the kernel's own folders as root."""
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    for path in (tmp_path / "report.html", tmp_path / "new" / "report.html"):
+        with pytest.raises(EnvironmentFailure, match="Operation not permitted; nothing was written"):
+            files.check_writable(path)
+
+
 @needs_posix
 def test_devices_and_pipes_are_written_to_and_stay_what_they_are(tmp_path: Path) -> None:
     files.check_writable(Path("/dev/null"))

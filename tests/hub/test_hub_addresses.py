@@ -65,6 +65,33 @@ def test_below_a_folder_that_is_here_a_missing_file_is_meant(tmp_path: Path, mon
     assert address("hf:runs/best", "model") is not None
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("gpt2", "type hf:gpt2"),
+        ("bert-base-uncased", "type hf:bert-base-uncased"),
+        ("ns/name@", "a revision must follow @: ns/name@main"),
+        ("ns/na me", "of letters, digits"),
+        ("weights.pt", "check the path; a repository of the Hub is called namespace/name"),
+        ("a/b/c", "check the path; a repository of the Hub is called namespace/name"),
+    ],
+)
+def test_where_nothing_is_it_is_said_what_else_was_meant(
+    text: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=f"^{text}: no such file or folder") as caught:
+        open_whole(Path(text))
+    assert caught.value.hint.endswith(says) or says in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["hf:", "hf://", "hf:n s/name", "hf:ns/name@"])
+def test_what_can_only_mean_the_hub_and_is_wrong(text: str) -> None:
+    for kind in ("model", "dataset"):
+        with pytest.raises(UsageError, match="is not a repository of the Hub"):
+            address(text, kind)
+
+
 def test_data_need_a_scheme() -> None:
     assert address("ns/name", "dataset") is None
     for text in ("hf:ns/name@v1", "hf://datasets/ns/name@v1", "https://hf.co/datasets/ns/name/tree/v1"):

@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import TOKEN, Machine, Ran
 from fake_hub import FakeHub, Repository
+from safetensors.torch import save
 
 CONVERTED = "refs/convert/parquet"
 QUIET = ("--no-output", "--format", "json")
@@ -276,3 +277,67 @@ def test_a_repository_is_fixed_on_a_data_set_of_the_hub(machine: Machine, tmp_pa
     assert verification["source"] == "audit/small" and verification["samples"] == verification["held_out"] == 20
     assert [one["fix"] for one in (*verification["applied"], *verification["refused"])] == ["recalibrate-batch-norm"]
     assert out.exists() == bool(verification["applied"])
+
+
+@pytest.mark.parametrize("name", ["audit/far", "audit/far-sharded"])
+def test_identify_downloads_headers_only(hub: FakeHub, another: Callable[..., Machine], name: str) -> None:
+    """Of many megabytes a few thousand bytes pass; what is said is what the files say here."""
+    wide = {f"{layer}.weight": torch.zeros(512, 512) for layer in ("0", "2", "4", "6")}
+    if name.endswith("sharded"):
+        places = dict(zip(wide, ("a.safetensors", "b.safetensors") * 2, strict=True))
+        files = {
+            shard: save({key: value for key, value in wide.items() if places[key] == shard})
+            for shard in set(places.values())
+        }
+        files["model.safetensors.index.json"] = json.dumps({"weight_map": places}).encode()
+    else:
+        files = {"model.safetensors": save(wide)}
+    hub.add(name, files | {"config.json": b'{"model_type": "x"}'})
+    machine = another(HF_TOKEN=TOKEN)
+    for file, content in hub.repositories["model", name].revisions["main"].items():
+        (machine.folder / file).write_bytes(content)
+    start = len(hub.requests)
+    ran = machine("identify", f"{name}@main", "--format", "json", "--max-download", "10kB")
+    there = json.loads(ran.out)
+    assert ran.code in (0, 2)
+    assert all(f"{name}@main: downloading 1 file" in line for line in ran.err.splitlines())
+    index = [file for file in files if file.endswith("index.json")]
+    here = json.loads(machine("identify", (index or list(files))[0], "--format", "json").out)
+    assert there.pop("name") == name and here.pop("name")
+    assert there == here
+    stored = [request for request in hub.requests[start:] if request.server == "store"]
+    assert stored and all(TOKEN not in json.dumps(request.headers) for request in stored)
+    kept = sum(path.stat().st_size for path in (machine.folder / "home").rglob("*") if path.is_file())
+    assert kept < 10_000
+
+
+def test_identify_reads_what_the_cache_holds(machine: Machine, away: Machine, hub: FakeHub) -> None:
+    """What was downloaded for an audit is not asked for again, and offline that is all there is."""
+    assert machine("check", "audit/small", "--data", "hf:audit/pictures", *QUIET).code in (0, 1)
+    start = len(hub.requests)
+    ran = machine("identify", "audit/small")
+    assert "model.safetensors" not in asked(hub, start)
+    assert away("identify", "audit/small").out == ran.out and "audit/small: safetensors" in ran.out
+    ran = away("identify", "audit/nothing-here")
+    assert ran.code == 2 and "is not in the Hub's cache" in ran.err
+
+
+def test_identify_of_a_pickled_repository_downloads_it(machine: Machine) -> None:
+    ran = machine("identify", "audit/pickled")
+    assert "audit/pickled: torch-zip" in ran.out, ran.err
+    ran = machine("identify", "audit/nested")
+    assert (ran.code == 2 and "a.bin" in ran.err) or "holds" in ran.err
+
+
+def test_identify_says_what_stands_in_the_way(hub: FakeHub, another: Callable[..., Machine]) -> None:
+    content = hub_material.safetensors()
+    short = hub.add("audit/short", {"model.safetensors": content})
+    short.file = lambda handler, path, content: handler.reply(200, content[:100], {"ETag": '"x"'})
+    hub.add("audit/closed", {"model.safetensors": content}).file = lambda handler, path, content: handler.error(
+        403, code="GatedRepo", message="closed"
+    )
+    machine = another()
+    ran = machine("identify", "audit/short")
+    assert ran.code == 2 and "ends after 100 of" in ran.err and "Traceback" not in ran.err
+    ran = machine("identify", "audit/closed")
+    assert ran.code == 2 and "is gated" in ran.err

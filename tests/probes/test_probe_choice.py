@@ -12,7 +12,8 @@ from lcaudit.checkpoints import open_checkpoint
 from lcaudit.core.errors import EnvironmentFailure, MalformedInput, ProbeUnavailable, UsageError
 from lcaudit.core.measurements import Normalisation
 from lcaudit.core.plugins import document, names
-from lcaudit.probes import datasets
+from lcaudit.core.text import display_name
+from lcaudit.probes import _resolve, datasets
 from lcaudit.probes._resolve import sources
 from lcaudit.probes._select import choose, ranges
 from tests.cases import SHARED, needs_shared
@@ -213,6 +214,39 @@ def test_unknown_name_lists_what_there_is() -> None:
             opened(data)
         for word in ("cifar10", "digits", "hf:ns/name", "a path that exists"):
             assert word in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [("CIFAR10", "cifar10"), ("cifar-10", "cifar10"), ("Cifar_10", "cifar10"), ("FashionMNIST", "fashion-mnist")],
+)
+def test_case_and_hyphens_of_a_name_do_not_count(data: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(_resolve, "_named", lambda name, *arguments: asked.append(name))
+    _, dataset, *_ = _resolve.find(data, None, None, {}, 0, lambda *told: None)
+    assert (asked, dataset) == ([name], name)
+
+
+def test_a_file_that_is_there_wins_over_another_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_npz(tmp_path / "a.npz", images=images(5, (8, 8))).rename("Digits")
+    assert opened("Digits", network((64,))).record.available == 5
+
+
+@pytest.mark.parametrize(("data", "name"), [("cifr10", "cifar10"), ("MNSIT", "mnist"), ("Image-Nette2", "imagenette")])
+def test_a_slip_of_the_pen_is_answered_with_the_name(data: str, name: str) -> None:
+    with pytest.raises(ProbeUnavailable, match="is neither a data set nor a path") as caught:
+        opened(data)
+    assert caught.value.hint.startswith(f"did you mean {name}?")
+
+
+def test_the_list_of_what_is_read_is_shown_whole(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("1,2\n")
+    with pytest.raises(MalformedInput) as caught:
+        opened(tmp_path / "a.csv")
+    assert display_name(caught.value.hint, 500) == caught.value.hint
+    for word in ("cifar10", "hf:ns/name", "folder of images", *(f".{kind}" for kind in ("npz", "npy", "jsonl", "txt"))):
+        assert word in caught.value.hint
 
 
 @pytest.mark.parametrize("data", ["no/such/file.npz", "./here", "/a/b", "~/c", "photos.tar"])

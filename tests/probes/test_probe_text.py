@@ -184,13 +184,33 @@ def test_a_long_line_is_cut_before_it_is_tokenised(tmp_path: Path, tokenizer: Pa
     assert "1 text cut to the first 500,000 characters" in "; ".join(probe.record.preprocessing)
 
 
+@pytest.mark.parametrize(
+    ("shape", "kind", "what"),
+    [
+        ((3, 8, 8), np.uint8, "pictures"),
+        ((8, 8, 3), np.float32, "pictures"),
+        ((12,), np.float32, "numbers that are no token ids"),
+    ],
+)
+@pytest.mark.parametrize("objective", ["causal", "masked", "sequence"])
+def test_pictures_for_a_network_that_reads_tokens(
+    tmp_path: Path, tokenizer: Path, objective: str, shape: tuple[int, ...], kind: type, what: str
+) -> None:
+    np.savez(tmp_path / "x.npz", images=np.ones((5, *shape), kind), labels=np.arange(5) * 1000)
+    says = rf"x\.npz holds {what}, and \S+ reads the tokens of a text"
+    with pytest.raises(ProbeUnavailable, match=says) as caught:
+        opened(tmp_path / "x.npz", reader(objective, tokenizer))
+    assert ".txt or .jsonl" in caught.value.hint and "input_ids" in caught.value.hint
+
+
 def test_what_is_said_where_text_cannot_be_read(tmp_path: Path, tokenizer: Path) -> None:
     path = written(tmp_path / "a.txt", texts(12))
     with pytest.raises(ProbeUnavailable, match=r"a\.txt holds text, and there is no tokenizer\.json beside"):
         opened(path, reader("sequence"))
     assert len(opened(path, reader("sequence"), tokenizer=tokenizer).keys) == 12
-    with pytest.raises(ProbeUnavailable, match="tiny does not say how it reads text"):
+    with pytest.raises(ProbeUnavailable, match=r"a\.txt holds text, and tiny reads pictures of") as caught:
         opened(path, pictures())
+    assert "cifar10" in caught.value.hint
     with pytest.raises(UsageError, match="at most 12 tokens"):
         opened(path, reader("sequence", tokenizer), max_tokens=13)
     with pytest.raises(UsageError, match="--mean and --std have no meaning"):

@@ -12,8 +12,10 @@ import jsonschema
 import pytest
 import report_specimens as specimens
 
+from lcaudit import rules
 from lcaudit.core import serial
 from lcaudit.core.errors import MalformedInput, UsageError
+from lcaudit.core.outcomes import Check
 from lcaudit.reports import _schema, formats, read, render, writer
 
 SCHEMA = Path(_schema.__file__).with_name("report-1.schema.json")
@@ -241,3 +243,22 @@ def test_every_check_is_accounted_for():
     passed, warned = (sum(check.status == status for check in report.checks) for status in ("pass", "fail"))
     assert f"{len(report.checks)} checks: {passed} passed, " in text and "behind warnings" in text
     assert warned == sum(int(part.split()[0]) for part in text.split(" passed, ")[1].split(", ") if " behind " in part)
+
+
+@pytest.mark.parametrize(
+    ("undecided", "verdict", "word"),
+    [
+        (("LC301", "LC302", "LC901"), "pass", "PASS (fail-on: error), but 3 of 5 rules undecided"),
+        (("LC301", "LC101", "LC902"), "pass", "PASS (fail-on: error)"),  # decided elsewhere, and a note
+        (("LC301", "LC302", "LC901"), "fail", "FAIL (fail-on: error)"),
+    ],
+)
+def test_a_pass_that_decided_little_says_so(undecided, verdict, word):
+    """However many layers a rule was decided in."""
+    whole = specimens.report()
+    checks = [Check(code, "fc", "undecided", None, "") for code in undecided]
+    checks += [Check(code, f"fc{i}", "pass", None, "") for code in ("LC101", "LC201") for i in range(20)]
+    gate = replace(whole.gate, verdict=verdict, counts={"undecided": 3, "pass": 40})
+    shown = replace(whole, checks=tuple(checks), gate=gate, rules=tuple(map(rules.record, rules.select((), ()))))
+    for verbosity in (-1, 0, 1):
+        assert render(shown, "text", verbosity=verbosity).splitlines()[-1] == word

@@ -15,6 +15,7 @@ import xmlschema
 from markdown_it import MarkdownIt
 from test_report_hostile_text import HOSTILE, INNOCENT, _poisoned
 
+from lcaudit.core.identification import HypothesisScore, Identification
 from lcaudit.core.outcomes import Anchor, Gate, Report, Suppression
 from lcaudit.core.quantity import Quantity
 from lcaudit.reports import _review, formats, read, render
@@ -294,6 +295,18 @@ def test_github_escapes_what_its_runner_unescapes() -> None:
     both = (("%3A", ":"), ("%2C", ","), ("%0D", "\r"), ("%0A", "\n"), ("%25", "%"))
     assert unescaped(title, both) == f"LC201 dead-features: {plain}"
     assert unescaped(data, both[2:]).startswith(f"{plain}: dead features 3")
+
+
+def test_concise_says_what_the_probe_left_open() -> None:
+    """No finding does: the rule is undecided then."""
+    measured = specimens.report().measurements
+    score = HypothesisScore("ResNet-8", "values 0 to 1", "none", Quantity(0.3, "1", 0.2, 0.4), 1.0, False, True)
+    for decision, said in (("ambiguous", True), ("agrees", False)):
+        found = Identification("batch-norm replay", decision, (), "No reading reproduces it.", (score,), 2.0, 300, 9)
+        shown = replace(specimens.report(), measurements=replace(measured, identification=found))
+        lines = render(shown, "concise").splitlines()
+        note = "note ambiguous (batch-norm replay, 300 samples): No reading reproduces it."
+        assert any(line.endswith(note) for line in lines) == said
 
 
 def test_concise_has_a_line_for_each_finding_and_the_verdict_last() -> None:

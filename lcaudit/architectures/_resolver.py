@@ -19,7 +19,7 @@ from lcaudit.architectures import (
     _transformers_networks,
     _user,
 )  # fmt: skip
-from lcaudit.architectures._reading import COUNTER, RIVAL, Reader
+from lcaudit.architectures._reading import COUNTER, RIVAL, Reader, removed, without_prefixes
 from lcaudit.architectures._transformers.config import PREFIX
 from lcaudit.core import declared, plugins
 from lcaudit.core.errors import AmbiguousArchitecture, AuditError, MalformedInput, UnknownArchitecture, UsageError
@@ -107,13 +107,14 @@ def _from_factory(checkpoint: Checkpoint, arch: str) -> Network:
     module = built.module
     title = f"{display_name(factory)} in {display_name(Path(path).name)}"
     evidence = Evidence("declared", f"ran the user's file {display_name(Path(path).name)} and called {title}")
-    loaded = _strict.load(module, checkpoint.tensors, {}, title)
+    rename, renamed = _as_named_by(module, checkpoint)
+    loaded = _strict.load(module, checkpoint.tensors, rename, title)
     record = NetworkRecord(
         family="user",
         title=title,
         variant={"class": type(module).__name__, "factory": factory},
         confidence="declared",
-        evidence=(_tensors(checkpoint), evidence, *loaded),
+        evidence=(_tensors(checkpoint), evidence, *renamed, *loaded),
         assumptions=(),
         parameters=_parameters(module),
         input_shape=built.input_shape,
@@ -124,6 +125,20 @@ def _from_factory(checkpoint: Checkpoint, arch: str) -> Network:
     if text and text.tokenizer is None:
         text = replace(text, tokenizer=checkpoint.tokenizer)
     return Network(record, module, {}, text=text)
+
+
+def _as_named_by(module: torch.nn.Module, checkpoint: Checkpoint) -> tuple[dict[str, str], list[Evidence]]:
+    """(stored key → the module's, and that it was done): a wrapper's name may stand before all keys of either."""
+    shapes = {key: tuple(tensor.shape) for key, tensor in checkpoint.tensors.items()}
+    own = {key: tuple(value.shape) for key, value in module.state_dict().items() if torch.is_tensor(value)}
+    for prefix, plain in without_prefixes(shapes):
+        if plain.keys() <= own.keys():
+            return {prefix + key: key for key in plain}, removed(prefix)
+    for prefix, plain in without_prefixes(own):
+        if shapes.keys() <= plain.keys():
+            words = f"put {display_name(prefix, 80)} before every key, as the network has it"
+            return {key: prefix + key for key in shapes}, [Evidence("prefix", words)]
+    return {}, []
 
 
 def _choose(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -18,6 +19,9 @@ MOST_NAME = 1000
 class _Counted(Protocol):
     """A tensor, or what a header says of one."""
 
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
     def numel(self) -> int: ...
 
 
@@ -27,10 +31,20 @@ T = TypeVar("T", bound=_Counted)
 _WRAPPERS = {
     "module.": "DataParallel or a like wrapper",
     "_orig_mod.": "torch.compile",
+    "_forward_module.": "Fabric or DeepSpeed",
     "model.": "a training class",
     "net.": "a training class",
     "network.": "a training class",
 }
+#: First part of a key, as training classes name what they keep beside the network and never train with it.
+_MEASURES = re.compile(
+    r"(?:(?:train|training|val|valid|validation|test|best)_)?(?:top\d_)?"
+    r"(?:loss|criterion|metrics?|acc|accuracy|f1|f1_score|precision|recall|auroc|auc|confmat|confusion_matrix|ece|iou|miou)"
+    r"(?:_fn|_func|_function|_top\d|_?\d)?",
+    re.IGNORECASE,
+)
+#: First part of a key → a running average of the network, kept beside it.
+_AVERAGES = frozenset({"ema", "ema_model", "model_ema", "ema_net", "net_ema", "averaged_model", "swa_model"})
 #: Last part of a key → who adds it; single numbers that no network uses.
 _COUNTERS = {"total_ops": "thop", "total_params": "thop", "n_averaged": "AveragedModel"}
 
@@ -98,12 +112,48 @@ def _without_prefixes(tensors: dict[str, T]) -> tuple[dict[str, T], list[str]]:
     """Strip a wrapper's prefix where every key has it, again and again, in whatever order they nest."""
     steps: list[str] = []
     while tensors:
+        tensors, alone = _without_companions(tensors)
+        steps += alone
         prefix = next((p for p in _WRAPPERS if all(key.startswith(p) and len(key) > len(p) for key in tensors)), "")
         if not prefix:
             break
         tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
         steps.append(f"removed the prefix '{prefix}' of {_WRAPPERS[prefix]}")
     return tensors, steps
+
+
+def _without_companions(tensors: dict[str, T]) -> tuple[dict[str, T], list[str]]:
+    """Leave out what a training class keeps beside its network: losses, metrics and a running average.
+
+    Only where what stays is one part of that class, and only an average that has every tensor of the network; else
+    these are parts of a network like others.
+    """
+    parts: dict[str, dict[str, T]] = {}
+    for key, value in tensors.items():
+        first, dot, rest = key.partition(".")
+        parts.setdefault(first if dot else "", {})[rest or key] = value
+    measures = [name for name in parts if _MEASURES.fullmatch(name)]
+    averages = [name for name in parts if name.casefold() in _AVERAGES]
+    network = [name for name in parts if name not in {*measures, *averages}]
+    if len(network) != 1 or not network[0] or len(parts) == 1:
+        return tensors, []
+    (name,) = network
+    if any(_shapes(parts[average]) != _shapes(parts[name]) for average in averages):
+        return tensors, []
+    steps = []
+    for names, what in ((measures, "losses or metrics"), (averages, "a running average of the network")):
+        if names:
+            number = count(sum(len(parts[one]) for one in names), "tensor")
+            steps.append(f"left out {number} of {what} beside '{display_name(name, 80)}': {one_line(names)}")
+    return {f"{name}.{rest}": value for rest, value in parts[name].items()}, steps
+
+
+def _shapes(tensors: Mapping[str, T]) -> dict[str, tuple[int, ...]]:
+    """By key, without what a wrapper of the whole puts before all of them."""
+    shapes = {key: tuple(value.shape) for key, value in tensors.items()}
+    while prefix := next((one for one in _WRAPPERS if all(key.startswith(one) for key in shapes)), ""):
+        shapes = {key.removeprefix(prefix): shape for key, shape in shapes.items()}
+    return shapes
 
 
 def _refuse_weights_in_parts(label: str, tensors: Mapping[str, T]) -> None:

@@ -46,8 +46,20 @@ WRAPPED: dict[str, Callable[[State], Any]] = {
         "global_step": 7,
         "optimizer_states": [],
     },
+    "Lightning with metrics": lambda state: {
+        "state_dict": prefixed("model.", state)
+        | {"train_acc.total": torch.zeros(()), "criterion.weight": torch.ones(10)},
+    },
+    "Lightning with an average": lambda state: {
+        "state_dict": prefixed("model.", state) | prefixed("ema_model.module.", {k: v / 2 for k, v in state.items()}),
+    },
+    "Fabric": lambda state: prefixed("_forward_module.model.", state),
     "averaged": lambda state: {"model_ema": state},
     "named net": lambda state: {"net": state, "acc": 91.7},
+    **{
+        before: (lambda state, before=before: prefixed(before, state))
+        for before in ("backbone.", "encoder.", "student.", "resnet.", "net.backbone.", "model.backbone.net.")
+    },
     "counters": lambda state: (
         state
         | {

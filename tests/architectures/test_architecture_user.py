@@ -55,6 +55,37 @@ def test_the_factory_gives_the_network_and_the_report_says_so(tmp_path: Path) ->
     assert not network.module.training and not any(p.requires_grad for p in network.module.parameters())
 
 
+WRAPPED = """
+class Wrapped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(4, 6), nn.GELU(), nn.Linear(6, 3))
+
+    def forward(self, x):
+        return self.net(x)
+"""
+
+
+def test_a_name_before_all_keys_of_either_side_is_no_difference(tmp_path: Path) -> None:
+    file_wraps = resolve(
+        checkpoint({f"backbone.{key}": value for key, value in state().items()}), write(tmp_path, NETWORK) + "make"
+    )
+    network_wraps = resolve(checkpoint(state()), write(tmp_path, NETWORK + WRAPPED) + "Wrapped")
+    for network, says in (
+        (file_wraps, "removed backbone. from every key"),
+        (network_wraps, "put net. before every key"),
+    ):
+        assert any(says in step.says for step in network.record.evidence), network.record.evidence
+        stored = network.module.state_dict()
+        assert all(torch.equal(stored[key], value) for key, value in zip(stored, state().values(), strict=True))
+
+
+def test_a_name_before_some_keys_is_a_difference(tmp_path: Path) -> None:
+    renamed = {("head." if key.startswith("2") else "") + key: value for key, value in state().items()}
+    with pytest.raises(UnknownArchitecture, match=r"head\.2\.weight"):
+        resolve(checkpoint(renamed), write(tmp_path, NETWORK) + "make")
+
+
 def test_nothing_is_left_behind(tmp_path: Path) -> None:
     (tmp_path / "beside.py").write_text("WIDTH = 6\n", encoding="utf-8")
     path = list(sys.path)

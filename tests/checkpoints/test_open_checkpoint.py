@@ -186,6 +186,36 @@ NESTINGS: dict[str, tuple[Any, tuple[str, ...]]] = {
             "removed the prefix 'module.' of DataParallel or a like wrapper",
         ),
     ),
+    "Fabric": (
+        _prefixed("_forward_module.model."),
+        (
+            "removed the prefix '_forward_module.' of Fabric or DeepSpeed",
+            "removed the prefix 'model.' of a training class",
+        ),
+    ),
+    "losses and metrics beside it": (
+        {**_prefixed("model."), "train_acc.total": torch.zeros(()), "loss_fn.weight": torch.ones(2)},
+        (
+            "left out 2 tensors of losses or metrics beside 'model': train_acc, loss_fn",
+            "removed the prefix 'model.' of a training class",
+        ),
+    ),
+    "metrics within a wrapper": (
+        {**_prefixed("module.model."), "module.val_top1_accuracy.correct": torch.zeros(2, 3)},
+        (
+            "removed the prefix 'module.' of DataParallel or a like wrapper",
+            "left out 1 tensor of losses or metrics beside 'model': val_top1_accuracy",
+            "removed the prefix 'model.' of a training class",
+        ),
+    ),
+    "an average beside it": (
+        {**_prefixed("model."), **_prefixed("ema_model.module."), "ema_model.n_averaged": torch.tensor(2)},
+        (
+            "left out 1 counter 'n_averaged' that AveragedModel added",
+            f"left out {len(_state())} tensors of a running average of the network beside 'model': ema_model",
+            "removed the prefix 'model.' of a training class",
+        ),
+    ),
     "thop": (
         {**_state(), "total_ops": torch.zeros(1), "0.total_ops": torch.zeros(1), "0.total_params": torch.zeros(1)},
         (
@@ -213,6 +243,23 @@ def test_a_prefix_that_some_keys_lack_stays(tmp_path: Path) -> None:
     assert list(opened.tensors) == ["b", "module.a"] and opened.record.unwrapped == ()
     alone = open_checkpoint(_save(tmp_path / "alone.pt", {"module.": torch.ones(1)}, "torch-zip"))
     assert list(alone.tensors) == ["module."]
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        pytest.param({"body.a": 3, "head.a": 3, "metric.a": 3}, id="two parts of a network"),
+        pytest.param({"a": 3, "criterion.a": 3}, id="parameters of its own"),
+        pytest.param({"model.a": 3, "ema.a": 4}, id="an average of another shape"),
+        pytest.param({"model.a": 3, "model.b": 3, "ema.a": 3}, id="an average of a part"),
+        pytest.param({"body.a": 3, "lossless.a": 3}, id="a name that only begins so"),
+        pytest.param({"loss.a": 3, "metric.a": 3}, id="nothing else"),
+    ],
+)
+def test_what_may_be_a_part_of_the_network_stays(state: dict[str, int], tmp_path: Path) -> None:
+    stored = {key: torch.ones(size) for key, size in state.items()}
+    opened = open_checkpoint(_save(tmp_path / "model.pt", stored, "torch-zip"))
+    assert sorted(opened.tensors) == sorted(state) and opened.record.unwrapped == ()
 
 
 def test_num_batches_tracked_is_kept(tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ class Gradients:
     def add(self, call: Call, gradient: torch.Tensor) -> None:
         """Samples of one batch: the layer's input, and ∂ℓ/∂output of each sample's own loss."""
         if self.formed:
-            self.kept.append(torch.cat([self._formed(*part).flatten(1) for part in _parts(call, gradient)]))
+            form = self.found.handler.sample_gradients or self._formed
+            self.kept.append(torch.cat([form(*part).flatten(1) for part in _parts(call, gradient)]))
         else:
             self.calls.append((call, gradient))
 

@@ -105,6 +105,8 @@ class Handler:
         sample_rows: call, output-like tensor → the rows of each sample, inputs [b, groups, d, rows] and
             gradients [b, groups, o, rows], so that Σ g xᵀ over them is that sample's weight gradient;
             ``None`` where single samples' gradients are not formed.
+        sample_gradients: the same → Σ g xᵀ over each sample's rows, [b, groups, o, d], where there is a faster way
+            than the product of those rows.
         operations: call, sample groups → about how many operations one sample's share of Σ x xᵀ takes, where
             that is not a plain product's.
     """
@@ -126,6 +128,7 @@ class Handler:
     undress: Callable[[Any, torch.Tensor, Call], Call] = _as_called
     run: Callable[[Any, Call, tuple[Any, ...], Mapping[str, Any]], torch.Tensor] = _plain
     sample_rows: Callable[[Call, torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None = None
+    sample_gradients: Callable[[Call, torch.Tensor], torch.Tensor] | None = None
     operations: Callable[[Call, int], int | None] | None = None
 
 

@@ -19,9 +19,9 @@ from lcaudit.core.measurements import LayerRecord
 from lcaudit.core.types import InputMoments, InputSums, LayerMoments
 
 SPLIT = "it reads the tensor that another layer reads in some passes and its own in others"
-#: Operations, in d³, against which those that stopping saves must stand: less than the 90 or so that asking takes,
-#: since what was computed is of use where a layer does stop.
-_WORTH = 60
+#: Operations, in d² (d + _SMALL), against which those that stopping saves must stand: as many as asking takes, measured
+#: at d = 144 to 576. What was computed is of use where a layer does stop, which is about every second.
+_WORTH, _SMALL = 60, 400
 UNEVEN = "its rows do not grow with the batch, so that gradients of single samples cannot be told apart"
 
 
@@ -113,7 +113,7 @@ class LayerSums:
             return False
         own = found.handler.operations and found.handler.operations(found.call, self.groups)
         each = own or self.per_sample * shape.groups * shape.inputs**2
-        return samples * each > _WORTH * shape.groups * shape.inputs**3
+        return samples * each > _WORTH * shape.groups * shape.inputs**2 * (shape.inputs + _SMALL)
 
     def sums_so_far(self, samples: torch.Tensor) -> InputSums | None:
         """The input's sums over ``samples``, int64 [groups]; ``None`` where they are of no use."""

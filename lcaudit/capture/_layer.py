@@ -19,9 +19,9 @@ from lcaudit.core.measurements import LayerRecord
 from lcaudit.core.types import InputMoments, InputSums, LayerMoments
 
 SPLIT = "it reads the tensor that another layer reads in some passes and its own in others"
-#: Operations, in d³, against which those that stopping saves must stand: less than the 90 or so that asking takes,
-#: since what was computed is of use where a layer does stop.
-_WORTH = 60
+#: Operations, in d² (d + _SMALL), that asking takes, measured at d = 144 to 576; and in d, for each group of samples,
+#: that a correlation takes where its sums are settled once more before the end.
+_WORTH, _SMALL, _SETTLING = 60, 400, 12_000
 UNEVEN = "its rows do not grow with the batch, so that gradients of single samples cannot be told apart"
 
 
@@ -106,14 +106,20 @@ class LayerSums:
                 self.normed[norm] = self.handler.accumulator(changed, 1, self.device, None)
             self.normed[norm].add(changed, 0, keep)
 
-    def worth_stopping(self, samples: int) -> bool:
-        """Whether summing the input of so many samples takes longer than finding out that it need not be."""
+    def saving(self, samples: int) -> float:
+        """Operations that summing the input of so many samples takes, less those of finding out whether it must be."""
         found, shape = self.found, self.found.shape
         if self.refused or self.twin or self.inputs is None or self.forms.why:
-            return False
+            return 0.0
         own = found.handler.operations and found.handler.operations(found.call, self.groups)
         each = own or self.per_sample * shape.groups * shape.inputs**2
-        return samples * each > _WORTH * shape.groups * shape.inputs**3
+        return samples * each - _WORTH * shape.groups * shape.inputs**2 * (shape.inputs + _SMALL)
+
+    def settling(self) -> float:
+        """Operations that bringing the sums so far into their final form takes."""
+        found, shape = self.found, self.found.shape
+        own = not self.refused and found.handler.operations and found.handler.operations(found.call, self.groups)
+        return float(_WORTH * _SETTLING * self.groups * shape.groups * shape.inputs) if own else 0.0
 
     def sums_so_far(self, samples: torch.Tensor) -> InputSums | None:
         """The input's sums over ``samples``, int64 [groups]; ``None`` where they are of no use."""

@@ -41,6 +41,9 @@ from lcaudit.capture.tasks import CLOSED_FORM
 from lcaudit.core.errors import UnknownArchitecture
 from lcaudit.core.types import InputSums, LayerMoments, Moments, Probe, SampleGram
 
+#: Share of the inputs asked about that stop, about.
+_STOPPED = 0.5
+
 
 class Run:
     """State of one run: the sums of every layer, and the watch that feeds them."""
@@ -145,6 +148,15 @@ class Run:
         else:
             self.divide(modules, batches, tell)
 
+    def worth_looking(self, left: int) -> bool:
+        """Whether stopping some inputs before the ``left`` last samples may save more than looking at them takes."""
+        saved = sum(one.saving(left) for one in self._asked(left))
+        return saved * _STOPPED > sum(one.settling() for one in self.layers.values())
+
+    def _asked(self, left: int) -> list[LayerSums]:
+        # fewer groups than the run's are of forms that are never worth it
+        return [one for one in self.layers.values() if one.groups == self.groups and one.saving(left) > 0]
+
     def stop_narrow(
         self, narrow: Callable[[InputSums], bool], done: Sequence[tuple[int, int, int]], at_once: int
     ) -> None:
@@ -155,8 +167,7 @@ class Run:
             sums = layer.sums_so_far(counts)
             return sums if sums and narrow(sums) else None
 
-        # fewer groups than the run's are of forms that are never worth it
-        asked = [one for one in self.layers.values() if one.groups == self.groups and one.worth_stopping(left)]
+        asked = self._asked(left)
         for layer, sums in zip(asked, lanes.each(ask, asked, at_once), strict=True):
             if sums:
                 layer.stop(sums)

@@ -17,8 +17,9 @@ import torch
 from lcaudit.capture._survey import Found
 from lcaudit.capture.handlers._base import CHUNK, Call, symmetric_product
 
-#: Entries of gradients formed at once while inputs and output gradients are what is kept.
-_SLICE = 32 * 1024 * 1024
+#: Entries of gradients formed at once while inputs and output gradients are what is kept: few stay in cache until they
+#: are multiplied, but where an input must be unfolded each time, many at once are cheaper.
+_SLICE, _UNFOLDED_SLICE = 2 * 1024 * 1024, 32 * 1024 * 1024
 
 
 class Gradients:
@@ -42,7 +43,8 @@ class Gradients:
     def add(self, call: Call, gradient: torch.Tensor) -> None:
         """Samples of one batch: the layer's input, and ∂ℓ/∂output of each sample's own loss."""
         if self.formed:
-            self.kept.append(torch.cat([self._formed(*part).flatten(1) for part in _parts(call, gradient)]))
+            form = self.found.handler.sample_gradients or self._formed
+            self.kept.append(torch.cat([form(*part).flatten(1) for part in _parts(call, gradient)]))
         else:
             self.calls.append((call, gradient))
 
@@ -73,10 +75,12 @@ class Gradients:
             pairs = zip(x.unbind(1), g.unbind(1), strict=True)
             return sum(_product(a.flatten(1)) * _product(b.flatten(1)) for a, b in pairs)
         total = torch.zeros(len(gradient), len(gradient), dtype=torch.float64)
-        outputs = max(1, _SLICE // (len(gradient) * x.shape[1] * x.shape[2]))
+        unfolded = _taps(call) > 1
+        outputs = max(1, (_UNFOLDED_SLICE if unfolded else _SLICE) // (len(gradient) * x.shape[1] * x.shape[2]))
         for start in range(0, g.shape[2], outputs):
-            some = [self._formed(*part, start, start + outputs).flatten(1) for part in _parts(call, gradient)]
-            total += _gram(torch.cat(some))
+            parts = _parts(call, gradient) if unfolded else [(call, gradient)]
+            some = [self._formed(*part, start, start + outputs).flatten(1) for part in parts]
+            total += _gram(torch.cat(some) if unfolded else some[0])
         return total
 
     def _rows(self, call: Call, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -91,10 +95,14 @@ class Gradients:
 
 def _parts(call: Call, gradient: torch.Tensor) -> Iterator[tuple[Call, torch.Tensor]]:
     """A few samples at a time: unfolding a convolution's input makes it larger by the kernel's size."""
-    taps = max(1, call.weight[0, 0].numel())
-    few = max(1, CHUNK // (taps * max(call.inputs[0].numel(), gradient[0].numel())))
+    few = max(1, CHUNK // (_taps(call) * max(call.inputs[0].numel(), gradient[0].numel())))
     for inputs, some in zip(call.inputs.split(few), gradient.split(few), strict=True):
         yield replace(call, inputs=inputs), some
+
+
+def _taps(call: Call) -> int:
+    """How many times an entry of the input is found among the rows."""
+    return max(1, call.weight[0, 0].numel())
 
 
 def _gram(rows: torch.Tensor) -> torch.Tensor:

@@ -105,7 +105,8 @@ def _measure(
         wanted = lanes.number(device, batch_size, run.groups) if convention == "kfac" and run.divisible() else 1
         modules = lanes.copies(run.module, wanted)
         tell, size = _Told(progress, len(probe.keys)), batch_size // len(modules)
-        asked = narrow if convention == "kfac" and len(probe.keys) >= 2 * FIRST_LOOK else None
+        allowed = convention == "kfac" and len(probe.keys) >= 2 * FIRST_LOOK
+        asked = narrow if allowed and run.worth_looking(len(probe.keys) - FIRST_LOOK) else None
         whole = spans(len(probe.keys), run.groups)
         first, rest = parted(whole, FIRST_LOOK) if asked else (whole, [])
         run.through(modules, _batches(probe, first, size), tell)

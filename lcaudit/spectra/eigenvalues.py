@@ -63,17 +63,17 @@ class Eigenvalues:
         return tuple((int(i), float(self.values[i - 1])) for i in places)
 
 
-def figures(logs: np.ndarray, log_trace: float) -> np.ndarray:
+def figures(logs: np.ndarray, log_trace: float, entropy: float | None = None) -> np.ndarray:
     """Logarithms of figures from logarithms of eigenvalues [r], in any order.
 
     They are λmax, trace, effective rank tr/λmax, entropy rank exp(−Σ w log w) with w = λ/tr, and κ_p for each
-    percentile. Cost: linear in r.
+    percentile. ``entropy``: that of the w, where it is known. Cost: linear in r.
     """
     rank = len(logs)
     places = [rank - 1 - percentile_index(p, rank) for p in PERCENTILES]
     ordered = np.partition(logs, [*places, rank - 1])
-    shares = logs - log_trace
-    entropy = -float((np.exp(shares) * shares).sum())
+    if entropy is None:
+        entropy = _entropy(logs - log_trace)
     return np.array([ordered[-1], log_trace, log_trace - ordered[-1], entropy, *(ordered[-1] - ordered[places])])
 
 
@@ -140,6 +140,36 @@ def products(
     shared = [k for k in left_places if k in right_places]
     pairs = [combine.outer(left[left_places[k]], right[right_places[k]]).ravel() for k in shared]
     return np.concatenate(pairs) if pairs else np.empty(0)
+
+
+def summed_products(
+    left: np.ndarray, left_block: np.ndarray, right: np.ndarray, right_block: np.ndarray
+) -> tuple[float, float]:
+    """Logarithm of the trace, and the entropy, of ⊕ A_k ⊗ B_k from logarithms of eigenvalues, as :func:`products`.
+
+    Shares of a product are products of shares: its entropy is the sum of both. Cost: linear in r_left + r_right.
+    """
+    left_places, right_places = _places(left_block), _places(right_block)
+    traces, entropies = [], []
+    for k in left_places.keys() & right_places.keys():
+        sides = left[left_places[k]], right[right_places[k]]
+        totals = [_log_sum(side) for side in sides]
+        traces.append(sum(totals))
+        entropies.append(sum(_entropy(side - total) for side, total in zip(sides, totals, strict=True)))
+    total = _log_sum(np.array(traces))
+    shares = np.array(traces) - total
+    return total, float(np.exp(shares) @ entropies) + _entropy(shares)
+
+
+def _log_sum(logs: np.ndarray) -> float:
+    """Logarithm of the sum."""
+    most = logs.max()
+    return float(most + np.log(np.exp(logs - most).sum()))
+
+
+def _entropy(shares: np.ndarray) -> float:
+    """From logarithms of shares."""
+    return -float((np.exp(shares) * shares).sum())
 
 
 def _places(block: np.ndarray) -> dict[int, np.ndarray]:

@@ -118,16 +118,20 @@ def perturbed(
     side, groups = values.shape[1], len(traces)
     columns = _columns(side)
     some = np.ascontiguousarray(ascending_vectors[:, :, side - 1 - columns])
-    changes = np.stack([ascending_vectors.swapaxes(1, 2) @ one for one in times_without(some)])[
-        :, :, ::-1
-    ]  # [G, K, d, m]
+    products = np.stack(list(times_without(some)), 2)  # [K, d, G, m]
+    own = np.einsum("kdm,kdgm->kgm", some, products)
+    # what enters the bias alone, as a sum of squares: float32 will do where every column is relative to its eigenvalue
+    chosen = values[:, columns]
+    products /= np.where(chosen > 0, chosen, np.inf)[:, None, None]
+    single = ascending_vectors[:, :, ::-1].swapaxes(1, 2).astype(np.float32)
+    changes = (single @ products.reshape(len(single), side, -1).astype(np.float32)).reshape(products.shape)
     replicates, crossed, rows = np.empty((groups, *values.shape)), np.empty_like(values), []
     for k in range(len(values)):
         real = values[k, columns] > max(0.0, floor_of(values.size) * values.max())
         if not real.any():
             replicates[:, k], crossed[k] = values[k], values[k]
             continue
-        first, bias, noise = _series(values[k], columns[real], changes[:, k][:, :, real])
+        first, bias, noise = _series(values[k], columns[real], own[k][:, real], changes[k][:, :, real])
         crossed[k] = values[k] * _growth(np.interp(np.arange(side), columns[real], -2 * bias))
         for g in range(groups):
             replicates[g, k] = values[k] * _growth(np.interp(np.arange(side), columns[real], first[g]))
@@ -141,23 +145,26 @@ def _growth(logs: np.ndarray) -> np.ndarray:
     return np.exp(np.clip(logs, -46, 46))
 
 
-def _series(values: np.ndarray, columns: np.ndarray, changes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _series(
+    values: np.ndarray, columns: np.ndarray, own: np.ndarray, changes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """First and second order for some eigenvalues of one block.
 
     Args:
-        values: [d]. columns: [m], the places i. changes: [G, d, m], v_jᵀ M v_i, M the matrix without a group.
+        values: [d]. columns: [m], the places i. own: [G, m], v_iᵀ M v_i, M the matrix without a group.
+        changes: float32 [d, G, m], v_jᵀ M v_i / λ_i.
 
     Returns:
         relative change without each group [G, m], relative bias [m], squared relative noise [m].
     """
-    groups, m = len(changes), np.arange(len(columns))
-    chosen = values[columns]
-    first = (changes[:, columns, m] - chosen) / chosen
-    spread = (groups - 1) / groups * np.square(changes - changes.mean(0)).sum(0)  # V, [d, m]
+    groups, chosen = len(own), values[columns]
+    first = (own - chosen) / chosen
+    spread = (groups - 1) / groups * np.square(changes - changes.mean(1, keepdims=True)).sum(1, dtype=float)
+    spread = spread * chosen**2  # V, float64 [d, m]
+    alone = (groups - 1) / groups * np.square(own - own.mean(0)).sum(0)
     gaps = chosen - values[:, None]
-    own = spread[columns, m]
-    pulls = spread * gaps / np.maximum(gaps**2 + own / 2, np.finfo(float).tiny)
-    noise = own / chosen**2
+    pulls = spread * gaps / np.maximum(gaps**2 + alone / 2, np.finfo(float).tiny)
+    noise = alone / chosen**2
     # eigenvalues nearer to each other than half their noise move together: they share their changes
     logs = np.log(chosen)
     together = np.abs(logs[:, None] - logs) <= np.sqrt(noise) / 2

@@ -10,7 +10,16 @@ import numpy as np
 
 from lcaudit.core.types import LayerMoments
 from lcaudit.spectra.correction import MOST_GAP, Treated, corrected, strain
-from lcaudit.spectra.eigenvalues import FIGURES, KAPPA, KAPPA_80, LARGEST, Eigenvalues, figures, products
+from lcaudit.spectra.eigenvalues import (
+    FIGURES,
+    KAPPA,
+    KAPPA_80,
+    LARGEST,
+    Eigenvalues,
+    figures,
+    products,
+    summed_products,
+)
 from lcaudit.spectra.factor import Factor, Whole, exactly, perturbed, plain
 from lcaudit.spectra.intervals import SMALL, jackknife_error
 from lcaudit.spectra.second_moment import GroupedMoments
@@ -127,8 +136,7 @@ def treated_products(left: Factor, right: Factor) -> tuple[Treated, Eigenvalues]
         return products(one, left.block, other, right.block, np.add)
 
     def both(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        logs = log_products(one, other)
-        return figures(logs, float(np.log(np.exp(logs).sum())))
+        return figures(log_products(one, other), *summed_products(one, left.block, other, right.block))
 
     values = products(left.full.kept(), left.block, right.full.kept(), right.block, np.multiply)
     whole = Eigenvalues(np.sort(values)[::-1], 0.0)

@@ -119,6 +119,16 @@ def test_what_costs_more_to_ask_than_to_sum_is_not_asked(monkeypatch):
     measured(model, data, narrow=lambda sums: pytest.fail("asked"))
 
 
+def test_nothing_is_asked_where_settling_the_sums_twice_costs_more_than_stopping_saves(monkeypatch):
+    monkeypatch.setattr("lcaudit.capture._layer._WORTH", 1e-3)
+    model, data, _ = made("convolutions")
+    asked = []
+    measured(model, data, narrow=lambda sums: asked.append(sums.layer.name))
+    assert asked
+    monkeypatch.setattr("lcaudit.capture._layer._SETTLING", 1e9)
+    measured(model, data, narrow=lambda sums: pytest.fail("asked"))
+
+
 def test_a_backed_off_run_begins_anew(monkeypatch):
     """What was stopped before memory ran out belongs to sums that are gone."""
     monkeypatch.setattr("lcaudit.capture._layer._WORTH", 0)

@@ -75,6 +75,7 @@ def test_gram_has_the_fishers_eigenvalues(name, formed, every_pair, monkeypatch)
 
     monkeypatch.setattr(gram.Gradients, "__init__", one_form)
     monkeypatch.setattr(gram, "_SLICE", 300)
+    monkeypatch.setattr(gram, "_UNFOLDED_SLICE", 300)
     measured = measure(network(model), probe(inputs), batch_size=4, **OPTIONS)
     for one, weight in zip(measured.layers, (model.layer.weight, model.head.weight), strict=True):
         assert isinstance(one.block, SampleGram), one.block

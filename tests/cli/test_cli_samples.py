@@ -58,6 +58,7 @@ def make():
 
 def test_an_input_that_few_samples_make_known_says_so(lcaudit: Run, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lcaudit.capture._layer._WORTH", 0)  # with so few pictures it is not worth looking
     Path("network.py").write_text(PICTURES, encoding="utf-8")
     namespace: dict = {}
     exec(PICTURES, namespace)

@@ -240,6 +240,26 @@ def _sample_rows(call: Call, gradient: torch.Tensor) -> tuple[torch.Tensor, torc
     return columns, gradient.unflatten(1, (groups, -1)).flatten(3)
 
 
+def _sample_gradients(call: Call, gradient: torch.Tensor) -> torch.Tensor:
+    """By one weight gradient of a convolution with a group for each sample, which needs no unfolding.
+
+    Unfolded where that is no larger than the image, and where there are fewer positions than channels, since the
+    product then takes longer than the unfolding; off the CPU, where many groups take longest.
+    """
+    window, samples = call.options, len(gradient)
+    overlapping = len(window.kernel) == 2 and all(k > s for k, s in zip(window.kernel, window.stride, strict=True))
+    if gradient.device.type != "cpu" or not overlapping or gradient[0, 0].numel() < call.weight.shape[1]:
+        columns, rows = _sample_rows(call, gradient)
+        return rows @ columns.transpose(2, 3)
+    images = window.pad(call.inputs)
+    weights = gradient.new_empty(1).expand(samples * gradient.shape[1], *call.weight.shape[1:])  # asked for its shape
+    _, formed, _ = torch.ops.aten.convolution_backward(
+        gradient.flatten(0, 1).unsqueeze(0), images.flatten(0, 1).unsqueeze(0), weights, None, window.stride, (0, 0),
+        window.dilation, False, (0, 0), samples * window.groups, (False, True, False),
+    )  # fmt: skip
+    return formed.view(samples, window.groups, -1, formed[0].numel())
+
+
 def handler(function: Callable[..., torch.Tensor], module: type[torch.nn.Module], dimensions: int) -> Handler:
     """The layer kind of ``function`` and ``module``."""
     return Handler(
@@ -256,5 +276,6 @@ def handler(function: Callable[..., torch.Tensor], module: type[torch.nn.Module]
         maskable=False,
         undress=_undress,
         sample_rows=_sample_rows,
+        sample_gradients=_sample_gradients,
         operations=_operations,
     )

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.modules.conv import _ConvNd
 
-from lcaudit.capture.handlers._base import Call, Handler
+from lcaudit.capture.handlers._base import Call, Handler, product_operations
 from lcaudit.core.types import InputMoments
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ def wanted(layer: Found, forms: Forms, layers: Iterable[Found]) -> bool:
 
 
 def operations(layer: Found, rows: int, device: torch.device) -> int:
-    """That the products take; a symmetric one is half made on the CPU."""
-    return len(NORMS) * (1 if device.type == "cpu" else 2) * layer.shape.inputs**2 * rows
+    """That the products take."""
+    return len(NORMS) * product_operations(layer.shape.inputs, rows, device)
 
 
 def layer_norm(inputs: torch.Tensor, image: bool) -> torch.Tensor:

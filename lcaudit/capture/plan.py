@@ -26,6 +26,7 @@ from lcaudit.capture._target import Target
 from lcaudit.capture._watch import Use
 from lcaudit.capture.budget import Form, Forms
 from lcaudit.capture.gram import Gradients
+from lcaudit.capture.handlers._base import product_operations
 from lcaudit.capture.run import prepared
 from lcaudit.capture.stores import TESTS
 from lcaudit.capture.tasks import Fisher
@@ -195,7 +196,9 @@ def _layer(found: Found, forms: Forms, looked: int, samples: int, device: torch.
     gradient = PlannedMoment(
         "Σ_g", forms.gradient.kind, forms.groups, shape.outputs, many, forms.gradient.nbytes,
         # the closed form's product is no matrix times its own transpose to PyTorch
-        _forming(forms.gradient, many, device) * (2 if closed and forms.gradient.kind == "sums" else 1),
+        2 * many * forms.gradient.pairs * forms.gradient.side**2
+        if closed and forms.gradient.kind == "sums"
+        else _forming(forms.gradient, many, device),
         _solving(forms.gradient, many, samples, 1),
     )  # fmt: skip
     return PlannedLayer(*sides, moments=(inputs, gradient), why=forms.why)
@@ -210,7 +213,7 @@ def _forming(form: Form, rows: int, device: torch.device, found: Found | None = 
     own = found.handler.operations(found.call, form.groups) if found and found.handler.operations else None
     if own is not None and found:
         return own * found.uses * samples
-    return (1 if device.type == "cpu" else 2) * form.pairs * rows * form.side**2
+    return form.pairs * product_operations(form.side, rows, device)
 
 
 def _solving(form: Form, rows: int, samples: int, changes: int) -> int:

@@ -192,7 +192,7 @@ class Products:
 def add_product(total: torch.Tensor, rows: torch.Tensor) -> None:
     """``total += rows · rowsᵀ`` for ``rows`` [K, d, n]: products of some rows in their precision, summed in float64.
 
-    Cost: n d² operations on the CPU, twice as many elsewhere.
+    Cost: :func:`product_operations`.
     """
     for part in rows.split(_ROWS, dim=2):
         total += symmetric_product(part).to(total.device)
@@ -204,8 +204,18 @@ def symmetric_product(rows: torch.Tensor) -> torch.Tensor:
     On the CPU by NumPy, which knows a matrix times its own transpose and has one triangle computed only; PyTorch
     computes both, and is faster where a matrix is so narrow that reading it takes longest.
     """
-    if rows.device.type != "cpu" or rows.shape[1] <= _NARROW:
+    if not _triangle(rows.shape[1], rows.device):
         return torch.bmm(rows, rows.transpose(1, 2))
     numbers = rows.detach().numpy()
     with np.errstate(all="ignore"):  # what is not finite is found at the end
         return torch.from_numpy(np.matmul(numbers, numbers.swapaxes(1, 2)))
+
+
+def product_operations(side: int, rows: int, device: torch.device) -> int:
+    """That :func:`symmetric_product` of [side, rows] takes."""
+    return (1 if _triangle(side, device) else 2) * side**2 * rows
+
+
+def _triangle(side: int, device: torch.device) -> bool:
+    """Whether one triangle is computed only."""
+    return device.type == "cpu" and side > _NARROW

@@ -22,6 +22,7 @@ from lcaudit.probes._contract import Pixels, Samples
 from lcaudit.probes._labels import check_labels
 from lcaudit.probes._layout import Layout, fit, fit_plain
 from lcaudit.probes._reads import embeddings, takes_rows
+from lcaudit.probes._resizing import resized
 from lcaudit.probes._resolve import datasets, find, recognise
 from lcaudit.probes._scale import Scaling, normalisation, only_one, scaling
 from lcaudit.probes._select import DEFAULT_SAMPLES, choose, ranges
@@ -30,7 +31,7 @@ from lcaudit.probes._text import Reading, is_text, text_probe
 from lcaudit.probes._tokens import are_tokens, mask_words, token_layout, token_normalisation, without_padding
 
 if TYPE_CHECKING:  # the shipped digits are of use without torch
-    from lcaudit.core.types import Network, Preprocessing, Probe
+    from lcaudit.core.types import Network, Preprocessing, Probe, Shaping
 
 __all__ = ["DEFAULT_SAMPLES", "chosen_shape", "datasets", "open_probe", "preprocessings"]
 
@@ -105,17 +106,22 @@ def open_probe(
         each = found.shape if tokens or found.mask is not None else ()
         check_labels(found.labels, classes, found.source, task, ignore_index, each)
     positions, order = choose(found.count, samples, seed)
-    if found.pictures and shaping and all(shaping.size):
+    pictured = bool(found.pictures and shaping and all(shaping.size))
+    if found.pictures and shaping and pictured:
         pixels = found.pictures(positions, wanted, shaping)
     else:
         pixels = found.pixels(positions, wanted)
-        order += ("--interpolation has no effect: the samples are no files of pictures",) if interpolation else ()
     recognised = f"data set {dataset} by name" if path is None else "".join(notes)
     if not dataset and path is not None and not tokens:
         dataset, recognised = recognise(path, found, pixels.shape)
         notes = (recognised,) if dataset else ()
     known = datasets().get(dataset)
     _check_width(found, dataset, classes)
+    if not tokens and not pictured:
+        at_size = resized(pixels, wanted, shaping, known.scale if known else None)
+        pictured, pixels = at_size is not pixels, at_size
+    if interpolation and not pictured:
+        order += ("--interpolation has no effect: the samples are not resized",)
     rows = False
     if tokens:
         layout, scale = token_layout(pixels, wanted, vocabularies, found.source, found.tokens)
@@ -124,6 +130,7 @@ def open_probe(
         rows = takes_rows(network.module, pixels.shape, wanted)
         layout = fit_plain(pixels.shape, wanted, "values") if rows else fit(pixels.shape, pixels.axes, wanted)
         scale = scaling(pixels, known.scale if known else None, rows, len(layout.image) == 3)
+        usual = _usual(network, layout)
         chosen = normalisation(
             mean,
             std,
@@ -132,8 +139,8 @@ def open_probe(
             dataset,
             recognised,
             network.normalisation,
-            known.normalisation if known else None,
-            (only_one(network.normalisation, _widths(), classes, wanted, layout.channels) or _usual(network, layout))
+            known.normalisation if known and not (pictured and usual) else None,
+            (only_one(network.normalisation, _widths(), classes, wanted, layout.channels) or usual)
             if pixels.kind != "b"
             else None,
             network.shaping.normalisation if network.shaping and network.shaping.declared else None,
@@ -146,7 +153,11 @@ def open_probe(
         )
     padding = (mask_words(mask),) if mask is not None else ()
     identity = set(chosen.mean) == {0.0} and set(chosen.std) == {1.0}
-    sure = "" if tokens or rows else _confidence(mean is not None, scale, chosen, dataset, network)
+    sure = (
+        ""
+        if tokens or rows
+        else _confidence(mean is not None, scale, chosen, dataset, network, shaping if pictured else None)
+    )
     done = "not normalised" if identity else "normalised: (x − mean) / std for each channel"
     record = ProbeRecord(
         dataset=dataset or found.source,
@@ -183,11 +194,16 @@ def preprocessings(probe: Probe, networks: Sequence[Network]) -> tuple[Preproces
 
 
 def _confidence(
-    declared: bool, scale: Scaling, chosen: Normalisation, dataset: str, network: Network
+    declared: bool, scale: Scaling, chosen: Normalisation, dataset: str, network: Network, shaping: Shaping | None
 ) -> Literal["declared", "identified", "assumed"]:
-    """How sure the normalisation is: a code base's for this very data set is identified, all else is assumed."""
+    """How sure the preparation is: a code base's for this very data set is identified, all else is assumed.
+
+    ``shaping``: what pictures were resized by, if they were.
+    """
     if declared:
         return "declared"
+    if shaping and not shaping.declared:
+        return "assumed"
     if network.shaping and network.shaping.declared and chosen == network.shaping.normalisation:
         return "identified"  # a configuration beside the weights is a claim, not the user's word
     return "identified" if dataset in network.normalisation and not scale.why_not else "assumed"

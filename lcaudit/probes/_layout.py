@@ -92,7 +92,24 @@ def _misfit(raw: tuple[int, ...], axes: Axes, wanted: tuple[int, ...]) -> str:
                 (4, 3): "leave the alpha channel out",
             }.get((image[0], wanted[0]), "pass data with the network's own channels")
             return f"the samples have {_CALLED[image[0]]}, the network takes {want}: {advice}"
-    return "pass data of the network's own input size"
+    way = other_size(raw, axes, wanted)
+    if way is None:
+        return "pass data of the network's own input size"
+    own, theirs = (f"--input-size {_size(*sides)}" for sides in (wanted[1:], way[1][1:]))
+    return f"{own} resizes pixels 0 to 255, {theirs} keeps their size, if the network was trained at it"
+
+
+def other_size(raw: tuple[int, ...], axes: Axes, wanted: tuple[int, ...]) -> tuple[bool, tuple[int, ...]] | None:
+    """(transpose, image shape) of a picture that lacks nothing but the network's size, ``None`` where it is none."""
+    if len(wanted) != 3 or not all(wanted[1:]) or not raw:
+        return None
+    known = [way for way in _ways(raw, axes, wanted) if len(way[1]) == 3 and way[1][0] in _CALLED]
+    ways = [way for way in known if way[1][0] == wanted[0] or not wanted[0]]
+    return None if len(ways) != 1 or _fits(ways[0], wanted) else ways[0]
+
+
+def _size(height: int, width: int) -> str:
+    return str(height) if height == width else f"{height}x{width}"
 
 
 def fit_plain(raw: tuple[int, ...], wanted: tuple[int, ...], noun: str) -> Layout:

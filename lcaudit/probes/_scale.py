@@ -91,7 +91,8 @@ def normalisation(
         channels: how many values a mean may have, beside one.
         scale: says where none is applied unless the user gives one.
         dataset: recognised name or ``""``; recognised: how it was recognised, in words.
-        family: by data set name. default: of the data set. assumed: see :func:`only_one`.
+        family: by data set name. default: of the data set, ``None`` where pictures are resized as the network's
+            library does, since whoever resized them took its normalisation with it. assumed: see :func:`only_one`.
         declared: what a configuration beside the weights says.
 
     Raises:
@@ -112,7 +113,8 @@ def normalisation(
     elif default is not None:
         chosen = Normalisation(default.mean, default.std, f"{default.source}; {recognised}")
     elif assumed is not None:
-        words = f"assumed: {assumed.source}; the data set was not recognised; --mean and --std override it"
+        why = "resized as its library does it" if dataset else "the data set was not recognised"
+        words = f"assumed: {assumed.source}; {why}; --mean and --std override it"
         chosen = Normalisation(assumed.mean, assumed.std, words)
     else:
         return Normalisation((0.0,), (1.0,), "none known; pass --mean and --std")

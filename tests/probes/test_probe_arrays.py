@@ -174,7 +174,9 @@ def test_hints_name_the_usual_slips(tmp_path: Path) -> None:
     assert "labels start at 0" not in hint(images=images(), labels=labels(12) * 2)[1]
     assert "1 channel (grey), the network takes 3 channels (RGB)" in hint(images=images(shape=(32, 32)))[1]
     assert "3 channels (RGB), the network takes 1 channel (grey)" in hint(network((1, 0, 0)), images=images())[1]
-    assert "own input size" in hint(images=images(shape=(16, 16, 3)))[1]
+    assert "--input-size 16 keeps their size" in hint(images=images(shape=(16, 16, 3)))[1]
+    assert "--input-size 32 resizes" in hint(images=images(shape=(16, 9, 3)))[1]
+    assert "own input size" in hint(images=images(shape=(16,)))[1]
     words = np.array(["a"] * 12)
     assert "labels.npy of slip.npz holds <U1" in hint(images=images(), labels=words)[0]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from probe_cases import images, network, opened, save_npz
 
-from lcaudit.core.errors import UsageError
+from lcaudit.core.errors import ProbeUnavailable, UsageError
 from lcaudit.core.measurements import Normalisation
 from lcaudit.core.types import INTERPOLATIONS, Network, Shaping
 from lcaudit.probes._shaping import shaped
@@ -95,11 +95,87 @@ def test_an_interpolation_without_a_known_preparation(tmp_path: Path) -> None:
     assert "resized to 8 × 8: bicubic, antialiased, aspect not kept (--interpolation)" in probe.record.preprocessing
 
 
-def test_arrays_keep_their_pixels(tmp_path: Path) -> None:
+def test_arrays_of_the_networks_size_keep_their_pixels(tmp_path: Path) -> None:
     path = save_npz(tmp_path / "a.npz", images=images(4, (8, 8, 3)))
     probe = opened(path, pictured(CENTRE), interpolation="bicubic")
-    assert "--interpolation has no effect: the samples are no files of pictures" in probe.record.preprocessing
+    assert "--interpolation has no effect: the samples are not resized" in probe.record.preprocessing
     assert probe.record.normalisation == HALVES
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, np.float32])
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_arrays_of_another_size_become_what_files_of_the_same_pictures_do(
+    tmp_path: Path, kind: type, first: bool, channels: int
+) -> None:
+    data = images(5, (20, 30, channels))
+    (tmp_path / "files").mkdir()
+    for number, one in enumerate(data):
+        Image.fromarray(one.squeeze(-1) if channels == 1 else one).save(tmp_path / "files" / f"{number}.png")
+    stored = (data.transpose(0, 3, 1, 2) if first else data).astype(kind)
+    own = replace(network((channels, 8, 8)), shaping=replace(CENTRE, normalisation=Normalisation((0.5,), (0.5,), "x")))
+    files = opened(tmp_path / "files", own)
+    arrays = opened(save_npz(tmp_path / "a.npz", images=stored), own)
+    assert arrays.record.shape == files.record.shape == (channels, 8, 8)
+    np.testing.assert_array_equal(arrays.keys, files.keys)
+    np.testing.assert_array_equal(arrays.batch(0, 5).numpy(), files.batch(0, 5).numpy())
+    words = "resized so that the shorter side has 10: bilinear, antialiased; the middle 8 × 8 taken (config.json)"
+    assert f"every picture of 20 × 30 {words}" in arrays.record.preprocessing
+    assert not any("--interpolation" in one for one in arrays.record.preprocessing)
+
+
+def test_grey_rows_and_columns_are_resized_too(tmp_path: Path) -> None:
+    own = replace(network((1, 8, 8)), shaping=CENTRE)
+    probe = opened(save_npz(tmp_path / "a.npz", images=images(4, (28, 28))), own, mean=(0.5,), std=(0.5,))
+    assert probe.record.shape == (1, 8, 8) and probe.batch(1, 3).shape == (2, 1, 8, 8)
+
+
+def test_a_size_that_the_user_chooses_resizes_arrays_too(tmp_path: Path) -> None:
+    path = save_npz(tmp_path / "a.npz", images=images(4, (16, 16, 3)))
+    with pytest.raises(ProbeUnavailable) as raised:
+        opened(path, pictured(None))
+    assert "--input-size 8 resizes pixels 0 to 255, --input-size 16 keeps their size" in raised.value.hint
+    probe = opened(path, pictured(None), input_size=(8, 8), interpolation="bicubic")
+    words = "every picture of 16 × 16 resized to 8 × 8: bicubic, antialiased, aspect not kept (--input-size)"
+    assert words in probe.record.preprocessing and probe.record.shape == (3, 8, 8)
+    probe = opened(path, pictured(None), input_size=(16, 16))
+    assert probe.record.shape == (3, 16, 16) and not any("resized" in one for one in probe.record.preprocessing)
+
+
+def test_how_arrays_are_resized_is_as_sure_as_its_source(tmp_path: Path) -> None:
+    path = save_npz(tmp_path / "a.npz", images=images(4, (16, 16, 3)))
+    assert opened(path, pictured(CENTRE)).record.confidence == "identified"
+    usual = pictured(replace(CENTRE, declared=False, source="timm's net"))
+    known = replace(usual, normalisation={"cifar10": HALVES})
+    small = save_npz(tmp_path / "cifar10.npz", images=images(4, (32, 32, 3)))
+    assert opened(small, known).record.confidence == "assumed"
+    assert opened(small, replace(known, record=network((3, 32, 32)).record)).record.confidence == "identified"
+
+
+def test_who_resizes_a_data_set_normalises_it_as_the_library_does(tmp_path: Path) -> None:
+    small = save_npz(tmp_path / "cifar10.npz", images=images(4, (32, 32, 3)))
+    usual = pictured(replace(CENTRE, declared=False, source="timm's net"))
+    of_library = opened(small, usual).record.normalisation
+    assert of_library.mean == HALVES.mean
+    assert of_library.source == "assumed: somewhere; resized as its library does it; --mean and --std override it"
+    own_size = opened(small, replace(usual, record=network((3, 32, 32)).record)).record.normalisation
+    assert own_size.mean != HALVES.mean and "cifar10" in own_size.source
+    by_user = opened(small, pictured(None), input_size=(8, 8)).record.normalisation
+    assert (by_user.mean, by_user.std) == (own_size.mean, own_size.std)
+
+
+@pytest.mark.parametrize(
+    "data", [images(4, (16, 16, 3)) / 255.0, images(4, (16, 16, 3)) / 64.0 - 2], ids=["unit", "normalised"]
+)
+def test_what_pillow_would_round_is_not_resized(tmp_path: Path, data: np.ndarray) -> None:
+    with pytest.raises(ProbeUnavailable, match="16 × 16 × 3, the network takes 3 × 8 × 8"):
+        opened(save_npz(tmp_path / "a.npz", images=data), pictured(CENTRE))
+
+
+def test_pixels_of_a_data_set_with_another_scale_are_not_resized(tmp_path: Path) -> None:
+    """The digits' values end at 16: rounded to whole ones, a resized picture would be another."""
+    with pytest.raises(ProbeUnavailable, match="the network takes 1 × 16 × 16"):
+        opened("digits", replace(network((1, 16, 16)), shaping=replace(CENTRE, size=(16, 16))))
 
 
 def test_a_size_that_the_network_does_not_take_is_refused(tmp_path: Path) -> None:
